@@ -1,0 +1,59 @@
+# What a person types. `make` alone lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PREFIX ?= /usr
+DESTDIR ?=
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+BINARIES := snapshotd snapshotd-mount snapctl
+export PATH := $(TARGET)/tools/bin:$(PATH)
+
+.PHONY: help demo build test test-long bench check fmt doc install clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Snapshot a real running container and restore it lazily, in a sandbox of its own
+	@scripts/demo
+
+build: ## Build the release binaries
+	@scripts/setup build
+	cargo build --release --locked --bins
+
+test: ## Run every test, with real mounts, containerd and runc; as root
+	@scripts/setup test
+	cargo build --locked --workspace --bins
+	scripts/test
+
+test-long: ## The same with many more rounds of the random ones
+	@scripts/setup test
+	cargo build --locked --workspace --bins
+	SNAP_ROUNDS=long scripts/test --profile long
+
+bench: ## Measure, with a yardstick beside each figure; as root
+	@scripts/setup bench
+	cargo build --locked --release --bins
+	scripts/bench
+
+check: ## Format, lints, licences and rooms, documents, systemd units
+	@scripts/setup check
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo deny --offline --locked check bans licenses sources
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --quiet
+	scripts/check-docs
+	scripts/check-units
+
+fmt: ## Format the code
+	cargo fmt --all
+
+doc: ## Build the code's documentation
+	cargo doc --workspace --no-deps
+
+install: ## Install binaries, units, man pages and completions (DESTDIR, PREFIX)
+	@scripts/install "$(DESTDIR)" "$(PREFIX)"
+
+clean: ## Remove everything that was built, fixtures and tools too
+	cargo clean

@@ -1,0 +1,37 @@
+//! The daemon's RPC: what may be asked, what is answered, and how errors travel.
+//!
+//! ```text
+//! snapctl ── Client ──► Unix socket ──► [Snapshotd] in the daemon
+//!              │                              │
+//!           requests  ◄── one struct a call ──► answers, ErrorReport
+//! ```
+//!
+//! Field names are part of the API: units end the name, times are RFC 3339 in UTC, ids are strings.
+//! Every argument is one struct whose later fields have defaults, so that an older client goes on working.
+
+mod client;
+mod error;
+mod path;
+mod request;
+mod service;
+mod view;
+
+pub use client::{Client, ConnectError};
+pub use error::{ErrorCode, ErrorReport};
+pub use path::WirePath;
+pub use request::*;
+pub use service::{Answer, Snapshotd, SnapshotdClient, SnapshotdRequest, SnapshotdResponse};
+pub use view::*;
+
+/// Major version of the protocol; a client and a daemon that differ in it refuse each other.
+pub const PROTOCOL_MAJOR: u32 = 1;
+/// Minor version: methods and fields are only ever added within a major version.
+pub const PROTOCOL_MINOR: u32 = 0;
+/// Largest frame either side accepts, in bytes: a full page of listings is far below it.
+pub const MAX_FRAME_BYTES: usize = 4 << 20;
+/// Most items one page of a listing carries.
+pub const MAX_PAGE_ITEMS: u32 = 1000;
+/// Longest a `job_wait` call is held open, in milliseconds.
+pub const MAX_WAIT_MS: u64 = 30_000;
+/// Where the daemon listens unless told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/snapshotd/snapshotd.sock";

@@ -1,0 +1,74 @@
+//! The calls the daemon answers. Methods are only ever appended.
+//!
+//! Long work is a job: a `*_start` call answers with its id at once, the work goes on in the daemon
+//! whatever becomes of the client, `job_wait` follows it and `job_cancel` ends it.
+
+use crate::{
+    error::ErrorReport,
+    request::{
+        ContainerRequest, CopyRequest, CreateRequest, DiffRequest, HelloRequest, JobRequest,
+        JobWaitRequest, LabelRequest, ListRequest, MountRequest, ReferenceRequest, RemoveRequest,
+        RestoreRequest, StatusRequest, TagRequest, TreeRequest, TtlRequest, UnmountRequest,
+        VerifyRequest,
+    },
+    view::{
+        ContainerView, DiffEntry, DoctorReport, Hello, JobStarted, JobView, MountView, Page,
+        Removed, SnapshotDetail, SnapshotView, Status, TreeEntry,
+    },
+};
+
+/// Every call answers with this.
+pub type Answer<T> = Result<T, ErrorReport>;
+
+/// The daemon as its clients see it.
+#[tarpc::service]
+pub trait Snapshotd {
+    /// Versions first: refused when the major versions differ.
+    async fn hello(request: HelloRequest) -> Answer<Hello>;
+    /// Starts capturing a container or a folder.
+    async fn create_start(request: CreateRequest) -> Answer<JobStarted>;
+    /// Starts restoring a snapshot as new containers.
+    async fn restore_start(request: RestoreRequest) -> Answer<JobStarted>;
+    /// Starts copying a path out of a snapshot to a folder of the host.
+    async fn copy_start(request: CopyRequest) -> Answer<JobStarted>;
+    /// Starts re-reading stored data against its digests.
+    async fn verify_start(request: VerifyRequest) -> Answer<JobStarted>;
+    /// Waits until a job has something newer than `since_seq`, or the wait is over.
+    async fn job_wait(request: JobWaitRequest) -> Answer<JobView>;
+    /// Asks a job to stop; what it had half done is undone.
+    async fn job_cancel(request: JobRequest) -> Answer<JobView>;
+    /// The jobs the daemon remembers, newest first.
+    async fn job_list(request: ListRequest) -> Answer<Page<JobView>>;
+    /// Snapshots of a namespace, newest first.
+    async fn list(request: ListRequest) -> Answer<Page<SnapshotView>>;
+    /// One snapshot with everything known of it.
+    async fn show(request: ReferenceRequest) -> Answer<SnapshotDetail>;
+    /// Removes snapshots; nothing is removed unless all of them can be.
+    async fn remove(request: RemoveRequest) -> Answer<Removed>;
+    /// Sets when a snapshot expires.
+    async fn ttl_set(request: TtlRequest) -> Answer<SnapshotView>;
+    /// Gives a snapshot a name, or takes one away.
+    async fn tag_set(request: TagRequest) -> Answer<SnapshotView>;
+    /// Adds, changes and removes labels.
+    async fn label_set(request: LabelRequest) -> Answer<SnapshotView>;
+    /// Mounts a snapshot at a folder of the host.
+    async fn mount(request: MountRequest) -> Answer<MountView>;
+    /// Unmounts such a folder.
+    async fn unmount(request: UnmountRequest) -> Answer<MountView>;
+    /// Names inside a snapshot.
+    async fn tree(request: TreeRequest) -> Answer<Page<TreeEntry>>;
+    /// What differs between two snapshots.
+    async fn diff(request: DiffRequest) -> Answer<Page<DiffEntry>>;
+    /// Restored containers of a namespace.
+    async fn container_list(request: ListRequest) -> Answer<Page<ContainerView>>;
+    /// Starts the task of a restored container again.
+    async fn container_start(request: ContainerRequest) -> Answer<ContainerView>;
+    /// Stops the task of a restored container.
+    async fn container_stop(request: ContainerRequest) -> Answer<ContainerView>;
+    /// Removes a restored container and what it held.
+    async fn container_remove(request: ContainerRequest) -> Answer<ContainerView>;
+    /// The daemon at a glance.
+    async fn status(request: StatusRequest) -> Answer<Status>;
+    /// What is missing on this host, and what to do about it.
+    async fn doctor(request: StatusRequest) -> Answer<DoctorReport>;
+}

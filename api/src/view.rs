@@ -1,0 +1,448 @@
+//! What is answered.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{error::ErrorReport, path::WirePath};
+
+/// The daemon's answer to hello.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Hello {
+    /// Major protocol version of the daemon.
+    pub major: u32,
+    /// Minor protocol version of the daemon.
+    pub minor: u32,
+    /// Version of the daemon.
+    pub version: String,
+}
+
+/// One page of a listing.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Page<T> {
+    /// The items, in the listing's order.
+    pub items: Vec<T>,
+    /// Ask again with this cursor for what follows; absent at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// A job has been started.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct JobStarted {
+    /// The job's id.
+    pub job: String,
+    /// The snapshot being made, when it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
+}
+
+/// Where a job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JobState {
+    /// Under way.
+    Running,
+    /// Ended well; the outcome is there.
+    Done,
+    /// Ended with an error; the error is there.
+    Failed,
+}
+
+/// A job.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct JobView {
+    /// The job's id.
+    pub job: String,
+    /// `create`, `restore`, `copy` or `verify`.
+    pub kind: String,
+    /// containerd's namespace.
+    pub namespace: String,
+    /// What it works on: a container, a folder or a snapshot.
+    pub subject: String,
+    /// Where it stands.
+    pub state: JobState,
+    /// Grows with every change; pass it to `job_wait`.
+    pub seq: u64,
+    /// When it started; RFC 3339.
+    pub started_at: String,
+    /// When it ended; RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<String>,
+    /// How far it is.
+    pub progress: ProgressView,
+    /// What came of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<JobOutcome>,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorReport>,
+}
+
+/// How far a job is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgressView {
+    /// What it is doing, in a few words.
+    pub phase: String,
+    /// Files dealt with.
+    pub files: u64,
+    /// Bytes read or written.
+    pub bytes: u64,
+    /// Bytes in all, when that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_bytes: Option<u64>,
+}
+
+/// What came of a job.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JobOutcome {
+    /// A snapshot was made.
+    Created(Box<Created>),
+    /// Containers were made.
+    Restored(Restored),
+    /// A path was copied.
+    Copied(Copied),
+    /// Stored data was checked.
+    Verified(Verified),
+}
+
+/// A snapshot was made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Created {
+    /// The snapshot.
+    pub snapshot: SnapshotView,
+    /// How long the container stood still, in microseconds; 0 for a folder.
+    pub pause_us: u64,
+    /// How long the whole operation took, in microseconds.
+    pub elapsed_us: u64,
+    /// Bytes read from files.
+    pub read_bytes: u64,
+    /// Bytes in chunks the store did not have.
+    pub new_bytes: u64,
+    /// Bytes these chunks take in the store.
+    pub stored_bytes: u64,
+    /// Chunks the store did not have.
+    pub new_chunks: u64,
+    /// Chunks the store had already.
+    pub deduplicated_chunks: u64,
+    /// Things worth knowing that did not stop the capture.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// Containers were made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Restored {
+    /// The new containers.
+    pub containers: Vec<ContainerView>,
+    /// The snapshot that was asked for.
+    pub snapshot: String,
+    /// False when the snapshot had expired and fresh containers were made from the image instead.
+    pub restored_from_snapshot: bool,
+    /// True when the snapshot's time to live was over.
+    pub ttl_expired: bool,
+    /// How long the whole operation took, in microseconds.
+    pub elapsed_us: u64,
+    /// Things worth knowing: mounts that were left out, hooks that were not taken over.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// A path was copied.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Copied {
+    /// Files, folders and other nodes written.
+    pub files: u64,
+    /// Bytes written.
+    pub bytes: u64,
+}
+
+/// Stored data was checked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Verified {
+    /// Snapshots looked at.
+    pub snapshots: u64,
+    /// Chunks looked at.
+    pub chunks: u64,
+    /// Bytes read back.
+    pub bytes: u64,
+    /// What is damaged; empty when all is well.
+    pub damage: Vec<Damage>,
+    /// True when there was more damage than the answer lists.
+    pub truncated: bool,
+}
+
+/// One damaged place.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Damage {
+    /// The snapshot it was met in.
+    pub snapshot: String,
+    /// The path in the snapshot, when it is a file's or a folder's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<WirePath>,
+    /// What is wrong.
+    pub problem: String,
+}
+
+/// The states of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SnapshotState {
+    /// Being made.
+    Creating,
+    /// Whole and usable.
+    Active,
+    /// Could not be made; the reason is there.
+    Failed,
+    /// Being removed.
+    Deleting,
+}
+
+/// A snapshot in a listing.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SnapshotView {
+    /// The snapshot's id: 32 hexadecimal digits.
+    pub id: String,
+    /// containerd's namespace.
+    pub namespace: String,
+    /// Its state.
+    pub state: SnapshotState,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// `NAME:TAG`, every one that points here.
+    pub names: Vec<String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// The container or folder it was made from.
+    pub source: String,
+    /// True when it holds a container, false when a folder.
+    pub is_container: bool,
+    /// The image the container was made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// When it was made; RFC 3339.
+    pub created_at: String,
+    /// When it expires; absent for never; RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+    /// True when that time is past.
+    pub expired: bool,
+    /// When it was last restored or mounted; RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used_at: Option<String>,
+    /// Files, folders and other nodes in it.
+    pub nodes: u64,
+    /// Sum of the sizes of its files.
+    pub logical_bytes: u64,
+    /// Bytes it added to the store when it was made.
+    pub stored_bytes: u64,
+    /// How long the container stood still for it, in microseconds.
+    pub pause_us: u64,
+}
+
+/// Everything known of a snapshot.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SnapshotDetail {
+    /// What a listing shows.
+    pub snapshot: SnapshotView,
+    /// Digest of the root tree.
+    pub root: String,
+    /// containerd's snapshotter, for a container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshotter: Option<String>,
+    /// The runtime, for a container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<String>,
+    /// The captured OCI spec, for a container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spec: Option<serde_json::Value>,
+    /// The host it was made on: architecture, kernel, names and versions.
+    pub host: BTreeMap<String, String>,
+    /// Restored containers that use it now, as `NAMESPACE/ID`.
+    pub used_by: Vec<String>,
+    /// Folders it is mounted at now.
+    pub mounted_at: Vec<WirePath>,
+}
+
+/// Snapshots were removed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Removed {
+    /// Their ids.
+    pub ids: Vec<String>,
+}
+
+/// A folder with a snapshot mounted on it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MountView {
+    /// The folder.
+    pub path: WirePath,
+    /// The snapshot.
+    pub snapshot: String,
+    /// True when it takes writes.
+    pub writable: bool,
+}
+
+/// One name inside a snapshot.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TreeEntry {
+    /// Path from the root of the snapshot.
+    pub path: WirePath,
+    /// `file`, `directory`, `symlink`, `char-device`, `block-device`, `fifo` or `socket`.
+    pub kind: String,
+    /// Permission bits with suid, sgid and sticky, as in `0644`.
+    pub mode: String,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Size of a file in bytes.
+    pub size: u64,
+    /// Modification time; RFC 3339 with nanoseconds.
+    pub modified_at: String,
+    /// Target of a symbolic link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<WirePath>,
+    /// `MAJOR:MINOR` of a device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// Names of extended attributes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub xattrs: Vec<WirePath>,
+}
+
+/// How an entry differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiffKind {
+    /// Only in the newer snapshot.
+    Added,
+    /// Only in the older snapshot.
+    Removed,
+    /// Content or target differs.
+    Modified,
+    /// Only owner, mode, times or attributes differ.
+    Metadata,
+    /// A file became a folder, a link became a file, and so on.
+    Replaced,
+}
+
+/// One difference.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DiffEntry {
+    /// Path from the root.
+    pub path: WirePath,
+    /// How it differs.
+    pub kind: DiffKind,
+    /// Size in the older snapshot, for files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_size: Option<u64>,
+    /// Size in the newer snapshot, for files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_size: Option<u64>,
+}
+
+/// A restored container.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ContainerView {
+    /// The container's id in containerd.
+    pub id: String,
+    /// containerd's namespace.
+    pub namespace: String,
+    /// The snapshot it came from; absent for a fresh one made from the image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
+    /// `created`, `running`, `paused`, `stopped` or `unknown`; `removed` in the answer to its removal.
+    pub status: String,
+    /// The process id of its task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// When it was made; RFC 3339.
+    pub created_at: String,
+}
+
+/// The daemon at a glance.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the daemon.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// When it started; RFC 3339.
+    pub started_at: String,
+    /// Root folder of the store.
+    pub root: WirePath,
+    /// containerd's version, or why it does not answer.
+    pub containerd: String,
+    /// Snapshots by state.
+    pub snapshots: BTreeMap<String, u64>,
+    /// Restored containers known.
+    pub containers: u64,
+    /// Packs in the store.
+    pub packs: u64,
+    /// Chunks in the store.
+    pub chunks: u64,
+    /// Bytes the store takes.
+    pub store_bytes: u64,
+    /// Bytes free where the store lies.
+    pub free_bytes: u64,
+    /// Jobs under way.
+    pub running_jobs: u64,
+    /// Snapshots served now.
+    pub mounts: Vec<MountStatus>,
+    /// When the next look for expired snapshots is due; RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_expiry_at: Option<String>,
+}
+
+/// A snapshot that is served now.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MountStatus {
+    /// The snapshot.
+    pub snapshot: String,
+    /// Process id of its mount server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_pid: Option<u32>,
+    /// Containers and folders that use it.
+    pub users: u64,
+    /// How often its mount server died and was started again.
+    #[serde(default)]
+    pub restarts: u64,
+    /// Why it cannot be started again at the moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}
+
+/// How a check ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CheckResult {
+    /// All is well.
+    Ok,
+    /// It works, but less well than it could.
+    Warning,
+    /// Something does not work without it.
+    Problem,
+}
+
+/// One check of the host.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Check {
+    /// What was looked at.
+    pub name: String,
+    /// How it ended.
+    pub result: CheckResult,
+    /// What was found.
+    pub found: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// What is missing on this host.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DoctorReport {
+    /// The checks, in order.
+    pub checks: Vec<Check>,
+}

@@ -1,0 +1,111 @@
+//! A connection in use: the namespace, the screen, deadlines and pages.
+
+use std::{path::Path, time::Duration};
+
+use serde::Serialize;
+use snap_api::{Client, ErrorReport, Page};
+use tarpc::{client::RpcError, context::Context};
+
+use crate::{
+    failure::Failure,
+    screen::{Form, JsonArray, Screen},
+};
+
+/// How long a call that is not a job may take: stopping a container waits ten seconds before it kills, and
+/// starting one may have to mount what it stands on first.
+const CALL_LIMIT: Duration = Duration::from_secs(120);
+
+const CALL_HINT: &str = "whether the daemon did it is not known; look with `snapctl list` or `snapctl container list`, and at `journalctl -u snapshotd`";
+
+/// What every verb works with.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// The daemon.
+    pub(crate) client: Client,
+    /// containerd's namespace.
+    pub(crate) namespace: String,
+    /// Where results go.
+    pub(crate) screen: Screen,
+}
+
+impl Session {
+    /// Connects to the daemon behind `socket`.
+    pub(crate) async fn open(
+        socket: &Path,
+        namespace: String,
+        screen: Screen,
+    ) -> Result<Self, Failure> {
+        let name = concat!("snapctl ", env!("CARGO_PKG_VERSION"));
+        let client = Client::connect(socket, name).await?;
+        Ok(Self {
+            client,
+            namespace,
+            screen,
+        })
+    }
+
+    /// The context of a call that is answered soon.
+    pub(crate) fn soon(&self) -> Context {
+        Client::within(CALL_LIMIT)
+    }
+
+    /// The namespace to list, or none for all of them.
+    pub(crate) fn listed_namespace(&self, all_namespaces: bool) -> Option<String> {
+        (!all_namespaces).then(|| self.namespace.clone())
+    }
+
+    /// All items of a listing, page after page.
+    pub(crate) async fn collect<T>(
+        &self,
+        fetch: impl AsyncFn(Option<String>) -> Result<Page<T>, Failure>,
+    ) -> Result<Vec<T>, Failure> {
+        let mut items = Vec::new();
+        let mut cursor = None;
+        loop {
+            let page = fetch(cursor).await?;
+            items.extend(page.items);
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(items);
+            }
+        }
+    }
+
+    /// Shows a listing item by item as it comes; for those that may be longer than memory.
+    pub(crate) async fn stream<T: Serialize>(
+        &self,
+        fetch: impl AsyncFn(Option<String>) -> Result<Page<T>, Failure>,
+        line: impl Fn(Form, &T) -> String,
+    ) -> Result<(), Failure> {
+        let form = self.screen.form();
+        let mut array = JsonArray::new(&self.screen);
+        let mut cursor = None;
+        loop {
+            let page = fetch(cursor).await?;
+            for item in &page.items {
+                match form {
+                    Form::Json => array.push(item)?,
+                    Form::Quiet | Form::Table => self.screen.line(&line(form, item))?,
+                }
+            }
+            self.screen.flush()?;
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        if form == Form::Json {
+            array.finish()?;
+        }
+        Ok(())
+    }
+}
+
+/// The answer within what a call returned.
+pub(crate) fn answer<T>(called: Result<Result<T, ErrorReport>, RpcError>) -> Result<T, Failure> {
+    match called {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(report)) => Err(report.into()),
+        Err(error) => Err(Failure::call(&error, CALL_HINT)),
+    }
+}

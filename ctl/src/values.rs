@@ -1,0 +1,169 @@
+//! Arguments that are more than words, parsed where they come in.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::{Path, PathBuf, absolute},
+    str::FromStr,
+    time::Duration,
+};
+
+use snap_api::{NetworkChoice, Ttl, WirePath};
+
+/// Parses `14d`, `2h30m`, `never`, `0` (never) or `default`.
+pub(crate) fn ttl(text: &str) -> Result<Ttl, String> {
+    match text {
+        "never" => return Ok(Ttl::Never),
+        "default" => return Ok(Ttl::Default),
+        _ => {}
+    }
+    let length = humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; write it like `14d`, `2h30m` or `never`"))?;
+    if length == Duration::ZERO {
+        return Ok(Ttl::Never);
+    }
+    if length < Duration::from_secs(1) {
+        return Err("a time to live below one second is none".to_owned());
+    }
+    Ok(Ttl::Seconds(length.as_secs()))
+}
+
+/// Parses `none`, `host` or the absolute path of a network namespace.
+pub(crate) fn network(text: &str) -> Result<NetworkChoice, String> {
+    match text {
+        "none" => Ok(NetworkChoice::None),
+        "host" => Ok(NetworkChoice::Host),
+        path if path.starts_with('/') => Ok(NetworkChoice::Path(path.to_owned())),
+        _ => Err(
+            "it is `none`, `host` or the absolute path of a network namespace, as in /run/netns/NAME"
+                .to_owned(),
+        ),
+    }
+}
+
+/// `KEY=VALUE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Label {
+    /// What stands before the first `=`.
+    pub(crate) key: String,
+    /// What stands after it.
+    pub(crate) value: String,
+}
+
+impl FromStr for Label {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((key, value)) if !key.is_empty() => Ok(Self {
+                key: key.to_owned(),
+                value: value.to_owned(),
+            }),
+            _ => Err("a label is KEY=VALUE".to_owned()),
+        }
+    }
+}
+
+/// `KEY`, or `KEY=VALUE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LabelFilter {
+    key: String,
+    value: Option<String>,
+}
+
+impl LabelFilter {
+    /// True when the labels have the key, and the value when one is asked for.
+    pub(crate) fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        let found = labels.get(&self.key);
+        found.is_some_and(|value| self.value.as_ref().is_none_or(|wanted| wanted == value))
+    }
+}
+
+impl FromStr for LabelFilter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (key, value) = match text.split_once('=') {
+            Some((key, value)) => (key, Some(value.to_owned())),
+            None => (text, None),
+        };
+        if key.is_empty() {
+            return Err("it is KEY or KEY=VALUE".to_owned());
+        }
+        Ok(Self {
+            key: key.to_owned(),
+            value,
+        })
+    }
+}
+
+/// Labels as a map; of a key that is given twice the last one counts.
+pub(crate) fn label_map(labels: Vec<Label>) -> BTreeMap<String, String> {
+    labels
+        .into_iter()
+        .map(|label| (label.key, label.value))
+        .collect()
+}
+
+/// `REF:PATH`: a snapshot and an absolute path in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PathInSnapshot {
+    /// The snapshot.
+    pub(crate) reference: String,
+    /// The path.
+    pub(crate) path: WirePath,
+}
+
+/// Parses `REF:PATH`. A reference never holds `:/`, so the first one is where the path begins.
+pub(crate) fn path_in_snapshot(text: OsString) -> Result<PathInSnapshot, String> {
+    let bytes = text.into_vec();
+    let wrong = || "it is REF:PATH with an absolute path, as in `web:v1:/etc/hosts`".to_owned();
+    let colon = bytes
+        .windows(2)
+        .position(|pair| pair == b":/")
+        .ok_or_else(wrong)?;
+    let reference = String::from_utf8(bytes[..colon].to_vec()).map_err(|_| wrong())?;
+    if reference.is_empty() {
+        return Err(wrong());
+    }
+    Ok(PathInSnapshot {
+        reference,
+        path: WirePath::new(&bytes[colon + 1..]),
+    })
+}
+
+/// A path inside a snapshot, which counts from its root whether it begins with `/` or not.
+pub(crate) fn from_root(path: &Path) -> WirePath {
+    let bytes = path.as_os_str().as_bytes();
+    if bytes.starts_with(b"/") {
+        return WirePath::new(bytes);
+    }
+    WirePath::new([b"/", bytes].concat())
+}
+
+/// The absolute path of an existing folder, symbolic links resolved where the caller may look.
+///
+/// A folder whose mount server is gone cannot be looked at, only its parent can.
+pub(crate) fn folder(path: &Path) -> WirePath {
+    let resolved = path.canonicalize();
+    let resolved = resolved.unwrap_or_else(|_| with_resolved_parent(path));
+    WirePath::from(resolved.as_path())
+}
+
+/// The absolute path of something that is yet to be made: its parent is resolved, it itself is not.
+pub(crate) fn destination(path: &Path) -> WirePath {
+    WirePath::from(with_resolved_parent(path).as_path())
+}
+
+fn with_resolved_parent(path: &Path) -> PathBuf {
+    let whole = absolute(path).unwrap_or_else(|_| path.to_owned());
+    let resolved = whole.parent().and_then(|parent| parent.canonicalize().ok());
+    match (resolved, whole.file_name()) {
+        (Some(parent), Some(name)) => parent.join(name),
+        _ => whole,
+    }
+}
+
+#[cfg(test)]
+mod tests;

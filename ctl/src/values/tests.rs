@@ -1,0 +1,104 @@
+//! What is understood, and what is refused.
+
+use std::fs;
+
+use super::*;
+
+#[test]
+fn times_to_live_are_written_as_people_write_them() {
+    for (text, expected) in [
+        ("14d", Ttl::Seconds(1_209_600)),
+        ("2h30m", Ttl::Seconds(9_000)),
+        ("1500ms", Ttl::Seconds(1)),
+        ("0", Ttl::Never),
+        ("0s", Ttl::Never),
+        ("never", Ttl::Never),
+        ("default", Ttl::Default),
+    ] {
+        assert_eq!(ttl(text), Ok(expected), "{text}");
+    }
+    for bad in [
+        "",
+        "soon",
+        "14",
+        "-1d",
+        "999ms",
+        "99999999999999999999d",
+        "Never",
+    ] {
+        assert!(ttl(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_network_is_none_host_or_a_path() {
+    assert_eq!(network("none"), Ok(NetworkChoice::None));
+    assert_eq!(network("host"), Ok(NetworkChoice::Host));
+    let path = "/run/netns/x";
+    assert_eq!(network(path), Ok(NetworkChoice::Path(path.to_owned())));
+    assert!(network("bridge").is_err());
+}
+
+#[test]
+fn a_label_is_split_at_its_first_equals_sign() {
+    let label: Label = "a=b=c".parse().unwrap();
+    assert_eq!((label.key.as_str(), label.value.as_str()), ("a", "b=c"));
+    assert_eq!("a=".parse::<Label>().unwrap().value, "");
+    assert!("a".parse::<Label>().is_err());
+    assert!("=b".parse::<Label>().is_err());
+}
+
+#[test]
+fn of_a_label_that_is_given_twice_the_last_one_counts() {
+    let labels = ["a=1", "a=2"].map(|text| text.parse().unwrap());
+    assert_eq!(label_map(labels.to_vec())["a"], "2");
+}
+
+#[test]
+fn a_filter_asks_for_a_key_or_for_a_value_too() {
+    let labels = BTreeMap::from([("a".to_owned(), "1".to_owned())]);
+    let matches = |filter: &str| filter.parse::<LabelFilter>().unwrap().matches(&labels);
+    assert!(matches("a"));
+    assert!(matches("a=1"));
+    assert!(!matches("a=2"));
+    assert!(!matches("b"));
+    assert!("=1".parse::<LabelFilter>().is_err());
+}
+
+#[test]
+fn a_path_in_a_snapshot_begins_at_the_first_colon_before_a_slash() {
+    for (text, reference, path) in [
+        ("web:/", "web", "/"),
+        ("team/web:v1:/etc", "team/web:v1", "/etc"),
+        ("web:/a:/b", "web", "/a:/b"),
+    ] {
+        let parsed = path_in_snapshot(text.into()).unwrap();
+        assert_eq!(parsed.reference, reference);
+        assert_eq!(parsed.path, WirePath::new(path));
+    }
+    for bad in ["web", "web:", "web:etc", ":/etc", "/etc"] {
+        assert!(path_in_snapshot(bad.into()).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn links_to_a_folder_are_resolved_and_a_destination_keeps_its_own_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let real = folder.path().canonicalize().unwrap();
+    fs::create_dir(real.join("real")).unwrap();
+    std::os::unix::fs::symlink("real", real.join("link")).unwrap();
+    let linked = real.join("real/../link");
+    assert_eq!(super::folder(&linked).as_path(), real.join("real"));
+    assert_eq!(destination(&linked).as_path(), real.join("link"));
+    let missing = linked.join("new");
+    assert_eq!(destination(&missing).as_path(), real.join("real/new"));
+}
+
+#[test]
+fn a_path_that_cannot_be_looked_at_is_absolute_all_the_same() {
+    assert_eq!(
+        folder(Path::new("/no/such/x")).as_path(),
+        Path::new("/no/such/x")
+    );
+    assert_eq!(destination(Path::new("/")).as_path(), Path::new("/"));
+}

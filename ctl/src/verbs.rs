@@ -1,0 +1,13 @@
+//! The verbs, by what they are about: each has its arguments, what it asks, and what it shows.
+
+pub(crate) mod browse;
+pub(crate) mod containers;
+pub(crate) mod create;
+pub(crate) mod generate;
+pub(crate) mod jobs;
+pub(crate) mod mounts;
+pub(crate) mod naming;
+pub(crate) mod outcome;
+pub(crate) mod restore;
+pub(crate) mod snapshots;
+pub(crate) mod upkeep;

@@ -1,0 +1,101 @@
+//! `create`: a container or a folder becomes a snapshot.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use snap_api::{CreateRequest, CreateSource, Ttl};
+
+use crate::{
+    failure::Failure,
+    follow,
+    session::Session,
+    values::{self, Label},
+    verbs::outcome,
+};
+
+/// Makes a snapshot of a running container or of a folder.
+///
+/// A container is paused for as long as its metadata is walked, not for as long as its data is read, and is never left
+/// paused. The snapshot holds its root file system as it was at one instant of that pause. A container that does not run
+/// is a conflict. The content of bind mounts is left out unless --include-mount names it; tmpfs and other mounts are
+/// left out always.
+///
+/// A folder is captured as it lies, without pausing anything: files that change meanwhile may be caught at different times.
+///
+/// The command waits for the end. Ctrl-C cancels, a second one leaves at once. With --detach it prints the job and leaves.
+#[derive(Debug, Args)]
+#[command(override_usage = "snapctl create [OPTIONS] <CONTAINER | --path <DIR>>")]
+#[command(after_long_help = "Examples:
+  snapctl create web --name web:v1 --ttl 30d --label branch=main
+  snapctl create --path /srv/data --name data --exclude '*.tmp' --ttl never
+  id=$(snapctl create -q web)
+
+With --quiet it prints the snapshot's id alone (with --detach, the job's).")]
+pub(crate) struct CreateArgs {
+    /// Id of a running container
+    #[arg(required_unless_present = "path", conflicts_with = "path")]
+    container: Option<String>,
+    /// A folder of this host
+    #[arg(long, value_name = "DIR")]
+    path: Option<PathBuf>,
+    /// A name for the snapshot; NAME:latest is moved to it in any case
+    #[arg(long, short = 't', value_name = "NAME[:TAG]")]
+    name: Option<String>,
+    /// How long to keep it, as in 14d or 2h30m; `never` or 0 keeps it until it is removed [default: the daemon's, 14d]
+    #[arg(long, value_name = "DURATION", value_parser = values::ttl)]
+    ttl: Option<Ttl>,
+    /// A label; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    labels: Vec<Label>,
+    /// Leave out what matches, by gitignore's rules: NAME at every depth, /PATH from the root; may be repeated
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<String>,
+    /// Capture the content of the bind mount at this path of the container as well; may be repeated
+    #[arg(long = "include-mount", value_name = "DEST", conflicts_with = "path")]
+    include_mounts: Vec<String>,
+    /// End the container's task while it is paused, and leave it stopped
+    #[arg(long, conflicts_with = "path")]
+    stop: bool,
+    /// Read everything back and compare digests before the snapshot becomes active
+    #[arg(long)]
+    verify: bool,
+    /// Do not wait for the end
+    #[arg(long)]
+    detach: bool,
+}
+
+/// Runs `create`.
+pub(crate) async fn create(session: &Session, args: CreateArgs) -> Result<(), Failure> {
+    let waiting = args.detach.into();
+    let request = args.into_request(session.namespace.clone())?;
+    let start = session.client.create_start(session.soon(), request);
+    let followed = follow::run(session, waiting, start).await?;
+    outcome::show_followed(&session.screen, &followed)
+}
+
+impl CreateArgs {
+    fn into_request(self, namespace: String) -> Result<CreateRequest, Failure> {
+        let source = match (self.container, self.path) {
+            (Some(container), _) => CreateSource::Container(container),
+            (None, Some(path)) => CreateSource::Path(values::folder(&path)),
+            (None, None) => {
+                return Err(Failure::usage(
+                    "no-source",
+                    "Neither a container nor a folder is named",
+                ));
+            }
+        };
+        Ok(CreateRequest {
+            namespace,
+            source,
+            name: self.name,
+            ttl: self.ttl.unwrap_or_default(),
+            labels: values::label_map(self.labels),
+            exclude: self.exclude,
+            include_mounts: self.include_mounts,
+            stop: self.stop,
+            verify: self.verify,
+            idempotency_key: None,
+        })
+    }
+}

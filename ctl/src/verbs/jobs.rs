@@ -1,0 +1,151 @@
+//! `jobs`: long work, whoever started it.
+
+use std::time::SystemTime;
+
+use clap::{Args, Subcommand};
+use snap_api::{JobRequest, JobState, JobView, ListRequest};
+
+use crate::{
+    failure::Failure,
+    follow,
+    screen::{Form, JsonArray, facts, table},
+    session::{Session, answer},
+    verbs::outcome,
+    words::{relative, wire_word},
+};
+
+/// Lists, follows and cancels jobs.
+///
+/// Creating, restoring, copying and verifying are jobs of the daemon: they go on whatever becomes of the command that started
+/// them. Without a verb the jobs are listed, newest first. The daemon remembers jobs for a while after their end, but not
+/// beyond its own; a snapshot's state in `snapctl list` stays.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  snapctl jobs
+  snapctl jobs wait 7c1e
+  snapctl jobs cancel 7c1e")]
+pub(crate) struct JobsArgs {
+    #[command(subcommand)]
+    verb: Option<JobsVerb>,
+}
+
+#[derive(Debug, Subcommand)]
+enum JobsVerb {
+    #[command(visible_alias = "ls")]
+    List(JobsListArgs),
+    #[command(visible_alias = "follow")]
+    Wait(JobsWaitArgs),
+    Cancel(JobsCancelArgs),
+}
+
+/// Lists the jobs the daemon remembers, newest first.
+#[derive(Debug, Default, Args)]
+struct JobsListArgs {
+    /// The jobs of every namespace
+    #[arg(long, short = 'A')]
+    all_namespaces: bool,
+}
+
+/// Waits for a job's end and shows what came of it.
+///
+/// The output and the exit code are those of the verb that started it; with --output json it is the whole job. Ctrl-C leaves
+/// the job alone.
+#[derive(Debug, Args)]
+struct JobsWaitArgs {
+    /// The job
+    #[arg(value_name = "ID")]
+    id: String,
+}
+
+/// Asks a job to stop; what it had half done is undone.
+///
+/// The answer does not wait for its end: `snapctl jobs wait` does.
+#[derive(Debug, Args)]
+struct JobsCancelArgs {
+    /// The job
+    #[arg(value_name = "ID")]
+    id: String,
+}
+
+/// Runs `jobs`.
+pub(crate) async fn jobs(session: &Session, args: JobsArgs) -> Result<(), Failure> {
+    match args.verb {
+        None => list(session, JobsListArgs::default()).await,
+        Some(JobsVerb::List(args)) => list(session, args).await,
+        Some(JobsVerb::Wait(args)) => wait(session, &args.id).await,
+        Some(JobsVerb::Cancel(args)) => cancel(session, args.id).await,
+    }
+}
+
+async fn list(session: &Session, args: JobsListArgs) -> Result<(), Failure> {
+    let jobs = session
+        .collect(async |cursor| {
+            let request = ListRequest {
+                namespace: session.listed_namespace(args.all_namespaces),
+                cursor,
+                limit: 0,
+            };
+            answer(session.client.job_list(session.soon(), request).await)
+        })
+        .await?;
+    let screen = &session.screen;
+    match screen.form() {
+        Form::Quiet => jobs.iter().try_for_each(|job| screen.line(&job.job)),
+        Form::Table => screen.text(&render(&jobs, SystemTime::now())),
+        Form::Json => {
+            let mut array = JsonArray::new(screen);
+            jobs.iter().try_for_each(|job| array.push(job))?;
+            array.finish()
+        }
+    }
+}
+
+async fn wait(session: &Session, id: &str) -> Result<(), Failure> {
+    let job = follow::wait(session, id).await?;
+    if session.screen.form() == Form::Json {
+        session.screen.json(&job)?;
+        return match job.error {
+            Some(error) => Err(Failure::Found(error.code)),
+            None => Ok(()),
+        };
+    }
+    outcome::show(&session.screen, &follow::outcome(job)?)
+}
+
+async fn cancel(session: &Session, id: String) -> Result<(), Failure> {
+    let request = JobRequest { job: id };
+    let job = answer(session.client.job_cancel(session.soon(), request).await)?;
+    session.screen.show(&job, &[&job.job], || {
+        let said = match job.state {
+            JobState::Running => "asked to stop",
+            JobState::Done | JobState::Failed => "had ended already",
+        };
+        facts(&[("Job", job.job.clone()), ("State", said.to_owned())])
+    })
+}
+
+fn render(jobs: &[JobView], now: SystemTime) -> String {
+    let rows: Vec<Vec<String>> = jobs
+        .iter()
+        .map(|job| {
+            let detail = match (&job.error, job.state) {
+                (Some(error), _) => error.message.clone(),
+                (None, JobState::Running) => follow::describe(&job.progress),
+                (None, _) => String::new(),
+            };
+            vec![
+                job.job.clone(),
+                job.kind.clone(),
+                job.subject.clone(),
+                wire_word(job.state),
+                relative(&job.started_at, now),
+                detail,
+            ]
+        })
+        .collect();
+    table(
+        &["JOB", "KIND", "SUBJECT", "STATE", "STARTED", "DETAIL"],
+        &rows,
+        &[],
+    )
+}

@@ -1,0 +1,74 @@
+//! `restore`: a snapshot becomes new containers.
+
+use clap::{Args, value_parser};
+use snap_api::{NetworkChoice, RestoreRequest};
+
+use crate::{failure::Failure, follow, session::Session, values, verbs::outcome};
+
+/// Restores a snapshot as one new container or several.
+///
+/// The new container has its own id, host name and cgroup, a writable layer of its own over the snapshot, and the captured
+/// configuration. Its data is read when it is touched, so that it runs at once whatever the snapshot's size. Containers
+/// restored from one snapshot share what they read. With --count all of them are made or none.
+///
+/// The network is a fresh namespace with nothing but loopback unless --network says otherwise. A bind mount is kept when its
+/// source is a system path; otherwise it is refused unless it was captured, or --keep-mount or --drop-mount names it.
+///
+/// A snapshot whose time to live is over makes a fresh container from the original image and configuration, with a warning,
+/// unless --force is given. A folder's snapshot cannot be restored: mount it or copy from it.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  snapctl restore web:v1 --id web-copy
+  snapctl restore web:v1 --count 8 --network host
+  for id in $(snapctl restore -q web -c 3); do ctr task exec --exec-id sh $id true; done
+
+With --quiet it prints the ids of the new containers, one a line (with --detach, the job's).")]
+pub(crate) struct RestoreArgs {
+    /// The snapshot
+    #[arg(value_name = "REF")]
+    reference: String,
+    /// Id of the new container; with --count above one, ID-1, ID-2 and so on [default: made up]
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
+    /// How many containers to make
+    #[arg(long, short, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..))]
+    count: u32,
+    /// Restore the snapshot even when it has expired
+    #[arg(long)]
+    force: bool,
+    /// Create the containers without starting them
+    #[arg(long)]
+    no_start: bool,
+    /// `none` (loopback alone), `host`, or the path of a network namespace
+    #[arg(long, value_name = "none|host|PATH", default_value = "none", value_parser = values::network)]
+    network: NetworkChoice,
+    /// Keep the bind mount at this path of the container; may be repeated
+    #[arg(long = "keep-mount", value_name = "DEST")]
+    keep_mounts: Vec<String>,
+    /// Leave out the bind mount at this path of the container; may be repeated
+    #[arg(long = "drop-mount", value_name = "DEST")]
+    drop_mounts: Vec<String>,
+    /// Do not wait for the end
+    #[arg(long)]
+    detach: bool,
+}
+
+/// Runs `restore`.
+pub(crate) async fn restore(session: &Session, args: RestoreArgs) -> Result<(), Failure> {
+    let waiting = args.detach.into();
+    let request = RestoreRequest {
+        namespace: session.namespace.clone(),
+        reference: args.reference,
+        id: args.id,
+        count: args.count,
+        force: args.force,
+        no_start: args.no_start,
+        network: args.network,
+        keep_mounts: args.keep_mounts,
+        drop_mounts: args.drop_mounts,
+        idempotency_key: None,
+    };
+    let start = session.client.restore_start(session.soon(), request);
+    let followed = follow::run(session, waiting, start).await?;
+    outcome::show_followed(&session.screen, &followed)
+}

@@ -1,0 +1,275 @@
+//! `list`, `show` and `remove`: snapshots as wholes.
+
+use std::{collections::BTreeMap, time::SystemTime};
+
+use clap::Args;
+use snap_api::{
+    ListRequest, ReferenceRequest, RemoveRequest, SnapshotDetail, SnapshotState, SnapshotView,
+    WirePath,
+};
+
+use crate::{
+    failure::Failure,
+    screen::{Form, JsonArray, facts, table},
+    session::{Session, answer},
+    values::LabelFilter,
+    words::{count, micros, moment, relative, short_id, size, wire_word},
+};
+
+/// Lists snapshots, newest first.
+///
+/// SIZE is the sum of the sizes of the files in a snapshot; STORED is what it added to the store when it was made. An
+/// expired snapshot stands in the list until the daemon's next look at expiry removes it. The reason why a snapshot failed
+/// is in `snapctl show`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  snapctl list
+  snapctl list -A --label branch=main
+  snapctl list --source web -q | xargs snapctl remove
+
+With --quiet it prints ids alone; with --output json an array of snapshots.")]
+pub(crate) struct ListArgs {
+    /// The snapshots of every namespace
+    #[arg(long, short = 'A')]
+    all_namespaces: bool,
+    /// Only those made from this container or folder
+    #[arg(long, value_name = "SOURCE")]
+    source: Option<String>,
+    /// Only those with this label, and this value when one is given; may be repeated
+    #[arg(long = "label", value_name = "KEY[=VALUE]")]
+    labels: Vec<LabelFilter>,
+}
+
+/// Shows everything known of a snapshot.
+///
+/// Its names and labels, its times, its sizes, the container it was made from and the host that was on, and who uses it
+/// now. With --output json the captured runtime specification is there as well.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  snapctl show web:v1
+  snapctl show web:v1 -o json | jq .spec.process.args")]
+pub(crate) struct ShowArgs {
+    /// The snapshot
+    #[arg(value_name = "REF")]
+    reference: String,
+}
+
+/// Removes snapshots.
+///
+/// All of them or none: nothing is removed when one of them is not found, is still being made, or is used by a restored
+/// container or a mounted folder. Data that other snapshots share stays. There is no way back.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  snapctl remove web:v1
+  snapctl remove 3f2a 91bc04
+
+With --quiet it prints the removed ids.")]
+pub(crate) struct RemoveArgs {
+    /// The snapshots
+    #[arg(value_name = "REF", required = true)]
+    references: Vec<String>,
+}
+
+/// Runs `list`.
+pub(crate) async fn list(session: &Session, args: ListArgs) -> Result<(), Failure> {
+    let mut snapshots = session
+        .collect(async |cursor| {
+            let request = ListRequest {
+                namespace: session.listed_namespace(args.all_namespaces),
+                cursor,
+                limit: 0,
+            };
+            answer(session.client.list(session.soon(), request).await)
+        })
+        .await?;
+    snapshots.retain(|one| is_wanted(one, &args));
+    let screen = &session.screen;
+    match screen.form() {
+        Form::Quiet => snapshots.iter().try_for_each(|one| screen.line(&one.id)),
+        Form::Table => screen.text(&render(&snapshots, args.all_namespaces, SystemTime::now())),
+        Form::Json => {
+            let mut array = JsonArray::new(screen);
+            snapshots.iter().try_for_each(|one| array.push(one))?;
+            array.finish()
+        }
+    }
+}
+
+/// Runs `show`.
+pub(crate) async fn show(session: &Session, args: ShowArgs) -> Result<(), Failure> {
+    let request = ReferenceRequest {
+        namespace: session.namespace.clone(),
+        reference: args.reference,
+    };
+    let detail = answer(session.client.show(session.soon(), request).await)?;
+    session.screen.show(&detail, &[&detail.snapshot.id], || {
+        render_detail(&detail, SystemTime::now())
+    })
+}
+
+/// Runs `remove`.
+pub(crate) async fn remove(session: &Session, args: RemoveArgs) -> Result<(), Failure> {
+    let request = RemoveRequest {
+        namespace: session.namespace.clone(),
+        references: args.references,
+    };
+    let removed = answer(session.client.remove(session.soon(), request).await)?;
+    let ids: Vec<&str> = removed.ids.iter().map(String::as_str).collect();
+    session.screen.show(&removed, &ids, || {
+        let mut text = String::new();
+        for id in &ids {
+            text.push_str(&format!("Removed {id}\n"));
+        }
+        text
+    })
+}
+
+fn is_wanted(snapshot: &SnapshotView, args: &ListArgs) -> bool {
+    let is_from = |source: &String| snapshot.source == *source;
+    args.source.as_ref().is_none_or(is_from)
+        && args
+            .labels
+            .iter()
+            .all(|filter| filter.matches(&snapshot.labels))
+}
+
+fn render(snapshots: &[SnapshotView], all_namespaces: bool, now: SystemTime) -> String {
+    let mut head = vec![
+        "ID", "NAME", "STATE", "SOURCE", "CREATED", "EXPIRES", "SIZE", "STORED",
+    ];
+    let mut right = vec![6, 7];
+    if all_namespaces {
+        head.insert(0, "NAMESPACE");
+        right = vec![7, 8];
+    }
+    let rows: Vec<Vec<String>> = snapshots
+        .iter()
+        .map(|one| {
+            let mut row = row(one, now);
+            if all_namespaces {
+                row.insert(0, one.namespace.clone());
+            }
+            row
+        })
+        .collect();
+    table(&head, &rows, &right)
+}
+
+fn row(snapshot: &SnapshotView, now: SystemTime) -> Vec<String> {
+    let names = if snapshot.names.is_empty() {
+        "-".to_owned()
+    } else {
+        snapshot.names.join(", ")
+    };
+    vec![
+        short_id(&snapshot.id).to_owned(),
+        names,
+        wire_word(snapshot.state),
+        snapshot.source.clone(),
+        relative(&snapshot.created_at, now),
+        expires_in(snapshot, now),
+        size(snapshot.logical_bytes),
+        size(snapshot.stored_bytes),
+    ]
+}
+
+fn expires_in(snapshot: &SnapshotView, now: SystemTime) -> String {
+    match &snapshot.expires_at {
+        None => "never".to_owned(),
+        Some(_) if snapshot.expired => "expired".to_owned(),
+        Some(time) => relative(time, now),
+    }
+}
+
+/// When a snapshot expires, in full.
+pub(crate) fn expiry(snapshot: &SnapshotView, now: SystemTime) -> String {
+    match &snapshot.expires_at {
+        None => "never".to_owned(),
+        Some(time) if snapshot.expired => format!("{time} (expired)"),
+        Some(time) => moment(time, now),
+    }
+}
+
+/// What a snapshot was made from, in words.
+pub(crate) fn source(snapshot: &SnapshotView) -> String {
+    let kind = if snapshot.is_container {
+        "container"
+    } else {
+        "folder"
+    };
+    match &snapshot.image {
+        Some(image) => format!("{kind} {} of image {image}", snapshot.source),
+        None => format!("{kind} {}", snapshot.source),
+    }
+}
+
+/// The facts of a snapshot that every answer about one carries.
+pub(crate) fn render_view(snapshot: &SnapshotView, now: SystemTime) -> String {
+    facts(&view_facts(snapshot, now))
+}
+
+fn view_facts(snapshot: &SnapshotView, now: SystemTime) -> Vec<(&'static str, String)> {
+    let mut lines = vec![
+        ("Snapshot", snapshot.id.clone()),
+        ("Namespace", snapshot.namespace.clone()),
+        ("State", wire_word(snapshot.state)),
+    ];
+    if let Some(reason) = &snapshot.reason {
+        lines.push(("Reason", reason.clone()));
+    }
+    lines.push(("Names", or_dash(&snapshot.names)));
+    lines.push(("Labels", or_dash(&pairs(&snapshot.labels))));
+    lines.push(("Source", source(snapshot)));
+    lines.push(("Created", moment(&snapshot.created_at, now)));
+    lines.push(("Expires", expiry(snapshot, now)));
+    if let Some(time) = &snapshot.last_used_at {
+        lines.push(("Last used", moment(time, now)));
+    }
+    if snapshot.state == SnapshotState::Active {
+        let content = format!(
+            "{} in {}",
+            size(snapshot.logical_bytes),
+            count(snapshot.nodes, "node")
+        );
+        lines.push(("Content", content));
+        lines.push(("Stored", size(snapshot.stored_bytes)));
+        if snapshot.is_container {
+            lines.push(("Paused for", micros(snapshot.pause_us)));
+        }
+    }
+    lines
+}
+
+fn render_detail(detail: &SnapshotDetail, now: SystemTime) -> String {
+    let mut lines = view_facts(&detail.snapshot, now);
+    lines.push(("Root", detail.root.clone()));
+    if let Some(snapshotter) = &detail.snapshotter {
+        lines.push(("Snapshotter", snapshotter.clone()));
+    }
+    if let Some(runtime) = &detail.runtime {
+        lines.push(("Runtime", runtime.clone()));
+    }
+    lines.push(("Host", or_dash(&pairs(&detail.host))));
+    lines.push(("Used by", or_dash(&detail.used_by)));
+    let mounted: Vec<String> = detail.mounted_at.iter().map(WirePath::to_string).collect();
+    lines.push(("Mounted at", or_dash(&mounted)));
+    facts(&lines)
+}
+
+fn pairs(map: &BTreeMap<String, String>) -> Vec<String> {
+    map.iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect()
+}
+
+/// One value a line, a dash when there is none.
+fn or_dash(values: &[String]) -> String {
+    if values.is_empty() {
+        "-".to_owned()
+    } else {
+        values.join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests;

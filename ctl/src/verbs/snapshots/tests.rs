@@ -1,0 +1,86 @@
+//! Lists and details of snapshots, letter by letter.
+
+use std::time::Duration;
+
+use super::*;
+
+fn new_year() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_577_836_800)
+}
+
+fn snapshot() -> SnapshotView {
+    SnapshotView {
+        id: "0123456789abcdef0123456789abcdef".to_owned(),
+        namespace: "default".to_owned(),
+        state: SnapshotState::Active,
+        reason: None,
+        names: vec!["web:latest".to_owned()],
+        labels: BTreeMap::new(),
+        source: "web".to_owned(),
+        is_container: true,
+        image: Some("example.org/web:1".to_owned()),
+        created_at: "2019-12-31T22:00:00Z".to_owned(),
+        expires_at: Some("2020-01-14T22:00:00Z".to_owned()),
+        expired: false,
+        last_used_at: None,
+        nodes: 2,
+        logical_bytes: 3 << 20,
+        stored_bytes: 1 << 20,
+        pause_us: 900,
+    }
+}
+
+fn failed() -> SnapshotView {
+    SnapshotView {
+        id: "f".repeat(32),
+        namespace: "k8s.io".to_owned(),
+        state: SnapshotState::Failed,
+        reason: Some("The daemon was restarted".to_owned()),
+        names: Vec::new(),
+        source: "/srv/data".to_owned(),
+        is_container: false,
+        image: None,
+        expired: true,
+        ..snapshot()
+    }
+}
+
+#[test]
+fn a_list_has_a_row_a_snapshot() {
+    assert_eq!(
+        render(&[snapshot(), failed()], true, new_year()),
+        "\
+NAMESPACE  ID            NAME        STATE   SOURCE     CREATED  EXPIRES        SIZE   STORED
+default    0123456789ab  web:latest  active  web        2h ago   in 13d 22h  3.0 MiB  1.0 MiB
+k8s.io     ffffffffffff  -           failed  /srv/data  2h ago   expired     3.0 MiB  1.0 MiB
+"
+    );
+}
+
+#[test]
+fn a_snapshot_that_never_expires_says_so() {
+    let kept = SnapshotView {
+        expires_at: None,
+        ..snapshot()
+    };
+    assert_eq!(expires_in(&kept, new_year()), "never");
+    assert_eq!(expiry(&kept, new_year()), "never");
+}
+
+#[test]
+fn the_reason_of_a_failure_is_shown_and_sizes_it_never_had_are_not() {
+    assert_eq!(
+        render_view(&failed(), new_year()),
+        "\
+Snapshot   ffffffffffffffffffffffffffffffff
+Namespace  k8s.io
+State      failed
+Reason     The daemon was restarted
+Names      -
+Labels     -
+Source     folder /srv/data
+Created    2019-12-31T22:00:00Z (2h ago)
+Expires    2020-01-14T22:00:00Z (expired)
+"
+    );
+}

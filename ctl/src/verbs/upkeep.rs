@@ -1,0 +1,208 @@
+//! `verify`, `status` and `doctor`: is all well?
+
+use std::time::SystemTime;
+
+use clap::Args;
+use snap_api::{Check, CheckResult, DoctorReport, ErrorCode, Status, StatusRequest, VerifyRequest};
+
+use crate::{
+    failure::Failure,
+    follow,
+    screen::{Form, Paint, Stream, facts, table},
+    session::{Session, answer},
+    verbs::outcome,
+    words::{clean, count, moment, short_id, size},
+};
+
+/// Reads stored data back and compares it with its digests.
+///
+/// One snapshot, or every snapshot of the namespace. Damage does not end it: it goes on and lists every damaged path.
+/// The exit code is 8 when there was damage. Data that several snapshots share is read once.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  snapctl verify web:v1
+  snapctl verify --quick || echo damaged")]
+pub(crate) struct VerifyArgs {
+    /// The snapshot [default: every one of the namespace]
+    #[arg(value_name = "REF")]
+    reference: Option<String>,
+    /// Check manifests and trees and that all data is present, without reading the data back
+    #[arg(long)]
+    quick: bool,
+    /// Do not wait for the end
+    #[arg(long)]
+    detach: bool,
+}
+
+/// Shows the daemon at a glance.
+///
+/// Versions, the size of the store, snapshots by state, what is served now, and when expired snapshots are next looked for.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Example:
+  snapctl status -o json | jq .free_bytes
+
+With --quiet it prints nothing: the exit code says whether the daemon answers.")]
+pub(crate) struct StatusArgs {}
+
+/// Says what is missing on this host, and what to do about it.
+///
+/// Looks at the kernel, FUSE, overlayfs, containerd, runc, CRIU, space, reflinks, limits and the store. A warning is
+/// something that works less well than it could. The exit code is 7 when something does not work at all.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Example:
+  snapctl doctor
+
+With --quiet it prints problems alone.")]
+pub(crate) struct DoctorArgs {}
+
+/// Runs `verify`.
+pub(crate) async fn verify(session: &Session, args: VerifyArgs) -> Result<(), Failure> {
+    let request = VerifyRequest {
+        namespace: session.namespace.clone(),
+        reference: args.reference,
+        quick: args.quick,
+    };
+    let start = session.client.verify_start(session.soon(), request);
+    let followed = follow::run(session, args.detach.into(), start).await?;
+    outcome::show_followed(&session.screen, &followed)
+}
+
+/// Runs `status`.
+pub(crate) async fn status(session: &Session) -> Result<(), Failure> {
+    let called = session
+        .client
+        .status(session.soon(), StatusRequest {})
+        .await;
+    let status = answer(called)?;
+    session
+        .screen
+        .show(&status, &[], || render_status(&status, SystemTime::now()))
+}
+
+/// Runs `doctor`.
+pub(crate) async fn doctor(session: &Session) -> Result<(), Failure> {
+    let called = session
+        .client
+        .doctor(session.soon(), StatusRequest {})
+        .await;
+    let report = answer(called)?;
+    let screen = &session.screen;
+    let paint = Paint::of(Stream::Stdout);
+    match screen.form() {
+        Form::Json => screen.json(&report)?,
+        Form::Table => screen.text(&render_doctor(&report, CheckResult::Ok, paint))?,
+        Form::Quiet => screen.text(&render_doctor(&report, CheckResult::Problem, paint))?,
+    }
+    let is_problem = |check: &Check| check.result == CheckResult::Problem;
+    if report.checks.iter().any(is_problem) {
+        return Err(Failure::Found(ErrorCode::Unavailable));
+    }
+    Ok(())
+}
+
+fn render_status(status: &Status, now: SystemTime) -> String {
+    let by_state: Vec<String> = status
+        .snapshots
+        .iter()
+        .map(|(state, number)| format!("{number} {state}"))
+        .collect();
+    let mut lines = vec![
+        (
+            "Daemon",
+            format!("version {}, process {}", status.version, status.pid),
+        ),
+        ("Started", moment(&status.started_at, now)),
+        ("containerd", status.containerd.clone()),
+        ("Root", status.root.to_string()),
+        (
+            "Store",
+            format!(
+                "{} in {}, {}; {} free",
+                size(status.store_bytes),
+                count(status.packs, "pack"),
+                count(status.chunks, "chunk"),
+                size(status.free_bytes)
+            ),
+        ),
+        (
+            "Snapshots",
+            if by_state.is_empty() {
+                "none".to_owned()
+            } else {
+                by_state.join(", ")
+            },
+        ),
+        ("Containers", status.containers.to_string()),
+        ("Jobs", format!("{} under way", status.running_jobs)),
+    ];
+    if let Some(time) = &status.next_expiry_at {
+        lines.push(("Next expiry", moment(time, now)));
+    }
+    let mut text = facts(&lines);
+    if !status.mounts.is_empty() {
+        text.push('\n');
+        text.push_str(&render_mounts(status));
+    }
+    text
+}
+
+fn render_mounts(status: &Status) -> String {
+    let rows: Vec<Vec<String>> = status
+        .mounts
+        .iter()
+        .map(|mount| {
+            let pid = mount.server_pid.map(|pid| pid.to_string());
+            vec![
+                short_id(&mount.snapshot).to_owned(),
+                pid.unwrap_or_else(|| "none".to_owned()),
+                mount.users.to_string(),
+                mount.restarts.to_string(),
+                mount.failure.as_deref().map(clean).unwrap_or_default(),
+            ]
+        })
+        .collect();
+    table(
+        &[
+            "SERVED SNAPSHOT",
+            "SERVER PID",
+            "USERS",
+            "RESTARTS",
+            "TROUBLE",
+        ],
+        &rows,
+        &[],
+    )
+}
+
+/// The checks that are at least as bad as `least`, each with its hint below it.
+fn render_doctor(report: &DoctorReport, least: CheckResult, paint: Paint) -> String {
+    let shown = |check: &&Check| severity(check.result) >= severity(least);
+    let checks: Vec<&Check> = report.checks.iter().filter(shown).collect();
+    let width = checks.iter().map(|check| check.name.len()).max();
+    let width = width.unwrap_or(0);
+    let mut text = String::new();
+    for check in checks {
+        let mark = match check.result {
+            CheckResult::Ok => paint.good("ok     "),
+            CheckResult::Warning => paint.warn("warning"),
+            CheckResult::Problem => paint.bad("problem"),
+        };
+        text.push_str(&format!(
+            "{mark}  {:width$}  {}\n",
+            clean(&check.name),
+            clean(&check.found)
+        ));
+        if let Some(hint) = &check.hint {
+            text.push_str(&format!("{:9}{:width$}  hint: {}\n", "", "", clean(hint)));
+        }
+    }
+    text
+}
+
+fn severity(result: CheckResult) -> u8 {
+    match result {
+        CheckResult::Ok => 0,
+        CheckResult::Warning => 1,
+        CheckResult::Problem => 2,
+    }
+}

@@ -1,0 +1,339 @@
+//! A daemon of answers: remembers what it was asked, and answers from a script.
+
+use std::{
+    collections::VecDeque,
+    path::PathBuf,
+    process::{Child, Command, Output, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use futures::StreamExt;
+use serde::Serialize;
+use serde_json::Value;
+use snap_api::{
+    Answer, Check, ContainerRequest, ContainerView, CopyRequest, CreateRequest, DiffEntry,
+    DiffRequest, DoctorReport, ErrorReport, Hello, HelloRequest, JobRequest, JobStarted, JobView,
+    JobWaitRequest, LabelRequest, ListRequest, MountRequest, MountView, Page, ReferenceRequest,
+    RemoveRequest, Removed, RestoreRequest, SnapshotDetail, SnapshotView, Snapshotd,
+    SnapshotdRequest, SnapshotdResponse, Status, StatusRequest, TagRequest, TreeEntry, TreeRequest,
+    TtlRequest, UnmountRequest, VerifyRequest,
+};
+use tarpc::{
+    context::Context,
+    serde_transport::unix,
+    server::{BaseChannel, Channel},
+    tokio_serde::formats::Json,
+};
+use tempfile::TempDir;
+use tokio::{runtime::Runtime, sync::Notify};
+
+use crate::fixtures;
+
+/// What the fake daemon answers.
+#[derive(Default)]
+pub(crate) struct Script {
+    /// Answers to `job_wait`, in order; after the last one the job runs until it is cancelled.
+    pub(crate) waits: VecDeque<JobView>,
+    /// Cancelling does nothing.
+    pub(crate) ignores_cancel: bool,
+    /// The error every call but hello answers with.
+    pub(crate) refusal: Option<ErrorReport>,
+    /// The error hello answers with.
+    pub(crate) hello_refusal: Option<ErrorReport>,
+    /// Snapshots, given out two a page.
+    pub(crate) snapshots: Vec<SnapshotView>,
+    /// Entries of the tree, given out two a page.
+    pub(crate) entries: Vec<TreeEntry>,
+    /// Differences.
+    pub(crate) differences: Vec<DiffEntry>,
+    /// What doctor finds.
+    pub(crate) checks: Vec<Check>,
+}
+
+struct State {
+    script: Mutex<Script>,
+    seen: Mutex<Vec<(&'static str, Value)>>,
+    cancelled: Notify,
+    vanish: Notify,
+}
+
+#[derive(Clone)]
+struct Fake(Arc<State>);
+
+/// The fake daemon, running until it is dropped.
+pub(crate) struct Daemon {
+    state: Arc<State>,
+    folder: TempDir,
+    _runtime: Runtime,
+}
+
+impl Daemon {
+    /// Starts one on a socket of its own.
+    pub(crate) fn start(script: Script) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let state = Arc::new(State {
+            script: Mutex::new(script),
+            seen: Mutex::default(),
+            cancelled: Notify::new(),
+            vanish: Notify::new(),
+        });
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let socket = folder.path().join("socket");
+        let incoming = runtime
+            .block_on(unix::listen(&socket, Json::default))
+            .unwrap();
+        runtime.spawn(accept(Fake(state.clone()), incoming));
+        Self {
+            state,
+            folder,
+            _runtime: runtime,
+        }
+    }
+
+    /// Its socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.path().join("socket")
+    }
+
+    /// `snapctl` with these arguments, connected to it.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = snapctl(arguments);
+        command.env("SNAPCTL_SOCKET", self.socket());
+        command
+    }
+
+    /// Runs `snapctl` to its end.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Starts `snapctl` with its output caught.
+    pub(crate) fn spawn(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    }
+
+    /// The arguments of the calls of this method so far.
+    pub(crate) fn seen(&self, method: &str) -> Vec<Value> {
+        let seen = self.state.seen.lock().unwrap();
+        let of_method = seen.iter().filter(|(name, _)| *name == method);
+        of_method.map(|(_, request)| request.clone()).collect()
+    }
+
+    /// Waits until this method has been called so many times.
+    pub(crate) fn await_calls(&self, method: &str, times: usize) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while self.seen(method).len() < times {
+            assert!(Instant::now() < deadline, "{method} was not called");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Closes every connection in the middle of what it is doing.
+    pub(crate) fn vanish(&self) {
+        self.state.vanish.notify_waiters();
+    }
+}
+
+/// `snapctl` with nothing of the caller's environment that would change what it does.
+pub(crate) fn snapctl(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_snapctl"));
+    for name in ["SNAPCTL_SOCKET", "SNAPSHOTD_SOCKET", "CONTAINERD_NAMESPACE"] {
+        command.env_remove(name);
+    }
+    command.args(arguments);
+    command
+}
+
+async fn accept(
+    fake: Fake,
+    mut incoming: impl futures::Stream<Item = std::io::Result<Transport>> + Unpin,
+) {
+    while let Some(Ok(transport)) = incoming.next().await {
+        let fake = fake.clone();
+        tokio::spawn(async move {
+            let state = fake.0.clone();
+            let serving = BaseChannel::with_defaults(transport)
+                .execute(fake.serve())
+                .for_each(|response| async { drop(tokio::spawn(response)) });
+            tokio::select! {
+                () = serving => {}
+                () = state.vanish.notified() => {}
+            }
+        });
+    }
+}
+
+type Transport = tarpc::serde_transport::Transport<
+    tokio::net::UnixStream,
+    tarpc::ClientMessage<SnapshotdRequest>,
+    tarpc::Response<SnapshotdResponse>,
+    Json<tarpc::ClientMessage<SnapshotdRequest>, tarpc::Response<SnapshotdResponse>>,
+>;
+
+impl Fake {
+    /// Remembers a call; answers with the scripted refusal, if there is one.
+    fn note<T: Serialize>(&self, method: &'static str, request: &T) -> Answer<()> {
+        let request = serde_json::to_value(request).unwrap();
+        self.0.seen.lock().unwrap().push((method, request));
+        let refusal = self.0.script.lock().unwrap().refusal.clone();
+        refusal.map_or(Ok(()), Err)
+    }
+
+    fn job<T: Serialize>(&self, method: &'static str, request: &T) -> Answer<JobStarted> {
+        self.note(method, request)?;
+        Ok(JobStarted {
+            job: fixtures::JOB.to_owned(),
+            snapshot: Some(fixtures::ID.to_owned()),
+        })
+    }
+
+    fn page<T: Clone>(items: &[T], cursor: Option<&str>) -> Page<T> {
+        let start: usize = cursor.map_or(0, |cursor| cursor.parse().unwrap());
+        let end = (start + 2).min(items.len());
+        Page {
+            items: items[start..end].to_vec(),
+            next: (end < items.len()).then(|| end.to_string()),
+        }
+    }
+}
+
+impl Snapshotd for Fake {
+    async fn hello(self, _: Context, request: HelloRequest) -> Answer<Hello> {
+        let refusal = self.0.script.lock().unwrap().hello_refusal.clone();
+        if let Some(refusal) = refusal {
+            return Err(refusal);
+        }
+        Ok(Hello {
+            major: request.major,
+            minor: request.minor,
+            version: "9.9.9".to_owned(),
+        })
+    }
+    async fn create_start(self, _: Context, request: CreateRequest) -> Answer<JobStarted> {
+        self.job("create_start", &request)
+    }
+    async fn restore_start(self, _: Context, request: RestoreRequest) -> Answer<JobStarted> {
+        self.job("restore_start", &request)
+    }
+    async fn copy_start(self, _: Context, request: CopyRequest) -> Answer<JobStarted> {
+        self.job("copy_start", &request)
+    }
+    async fn verify_start(self, _: Context, request: VerifyRequest) -> Answer<JobStarted> {
+        self.job("verify_start", &request)
+    }
+    async fn job_wait(self, _: Context, request: JobWaitRequest) -> Answer<JobView> {
+        self.note("job_wait", &request)?;
+        let next = self.0.script.lock().unwrap().waits.pop_front();
+        if let Some(view) = next {
+            return Ok(view);
+        }
+        self.0.cancelled.notified().await;
+        Ok(fixtures::cancelled_job())
+    }
+    async fn job_cancel(self, _: Context, request: JobRequest) -> Answer<JobView> {
+        self.note("job_cancel", &request)?;
+        if !self.0.script.lock().unwrap().ignores_cancel {
+            self.0.cancelled.notify_one();
+        }
+        Ok(fixtures::running_job(9))
+    }
+    async fn job_list(self, _: Context, request: ListRequest) -> Answer<Page<JobView>> {
+        self.note("job_list", &request)?;
+        Ok(Page {
+            items: vec![fixtures::running_job(1), fixtures::cancelled_job()],
+            next: None,
+        })
+    }
+    async fn list(self, _: Context, request: ListRequest) -> Answer<Page<SnapshotView>> {
+        self.note("list", &request)?;
+        let script = self.0.script.lock().unwrap();
+        Ok(Self::page(&script.snapshots, request.cursor.as_deref()))
+    }
+    async fn show(self, _: Context, request: ReferenceRequest) -> Answer<SnapshotDetail> {
+        self.note("show", &request)?;
+        Ok(fixtures::detail())
+    }
+    async fn remove(self, _: Context, request: RemoveRequest) -> Answer<Removed> {
+        self.note("remove", &request)?;
+        Ok(Removed {
+            ids: request.references,
+        })
+    }
+    async fn ttl_set(self, _: Context, request: TtlRequest) -> Answer<SnapshotView> {
+        self.note("ttl_set", &request)?;
+        Ok(fixtures::snapshot())
+    }
+    async fn tag_set(self, _: Context, request: TagRequest) -> Answer<SnapshotView> {
+        self.note("tag_set", &request)?;
+        Ok(fixtures::snapshot())
+    }
+    async fn label_set(self, _: Context, request: LabelRequest) -> Answer<SnapshotView> {
+        self.note("label_set", &request)?;
+        Ok(fixtures::snapshot())
+    }
+    async fn mount(self, _: Context, request: MountRequest) -> Answer<MountView> {
+        self.note("mount", &request)?;
+        Ok(MountView {
+            path: request.path,
+            snapshot: fixtures::ID.to_owned(),
+            writable: request.writable,
+        })
+    }
+    async fn unmount(self, _: Context, request: UnmountRequest) -> Answer<MountView> {
+        self.note("unmount", &request)?;
+        Ok(MountView {
+            path: request.path,
+            snapshot: fixtures::ID.to_owned(),
+            writable: false,
+        })
+    }
+    async fn tree(self, _: Context, request: TreeRequest) -> Answer<Page<TreeEntry>> {
+        self.note("tree", &request)?;
+        let script = self.0.script.lock().unwrap();
+        Ok(Self::page(&script.entries, request.cursor.as_deref()))
+    }
+    async fn diff(self, _: Context, request: DiffRequest) -> Answer<Page<DiffEntry>> {
+        self.note("diff", &request)?;
+        let script = self.0.script.lock().unwrap();
+        Ok(Self::page(&script.differences, request.cursor.as_deref()))
+    }
+    async fn container_list(self, _: Context, request: ListRequest) -> Answer<Page<ContainerView>> {
+        self.note("container_list", &request)?;
+        Ok(Page {
+            items: vec![fixtures::container("web-1")],
+            next: None,
+        })
+    }
+    async fn container_start(self, _: Context, request: ContainerRequest) -> Answer<ContainerView> {
+        self.note("container_start", &request)?;
+        Ok(fixtures::container(&request.id))
+    }
+    async fn container_stop(self, _: Context, request: ContainerRequest) -> Answer<ContainerView> {
+        self.note("container_stop", &request)?;
+        Ok(fixtures::container(&request.id))
+    }
+    async fn container_remove(
+        self,
+        _: Context,
+        request: ContainerRequest,
+    ) -> Answer<ContainerView> {
+        self.note("container_remove", &request)?;
+        Ok(fixtures::container(&request.id))
+    }
+    async fn status(self, _: Context, request: StatusRequest) -> Answer<Status> {
+        self.note("status", &request)?;
+        Ok(fixtures::status())
+    }
+    async fn doctor(self, _: Context, request: StatusRequest) -> Answer<DoctorReport> {
+        self.note("doctor", &request)?;
+        let checks = self.0.script.lock().unwrap().checks.clone();
+        Ok(DoctorReport { checks })
+    }
+}

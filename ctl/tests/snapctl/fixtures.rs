@@ -1,0 +1,170 @@
+//! Answers a daemon might give.
+
+use std::{collections::BTreeMap, process::Output};
+
+use snap_api::{
+    ContainerView, Created, ErrorCode, ErrorReport, JobOutcome, JobState, JobView, MountStatus,
+    ProgressView, Restored, SnapshotDetail, SnapshotState, SnapshotView, Status, WirePath,
+};
+
+pub(crate) const ID: &str = "0123456789abcdef0123456789abcdef";
+pub(crate) const JOB: &str = "7c1e";
+const THEN: &str = "2020-01-02T03:04:05Z";
+
+pub(crate) fn snapshot() -> SnapshotView {
+    SnapshotView {
+        id: ID.to_owned(),
+        namespace: "default".to_owned(),
+        state: SnapshotState::Active,
+        reason: None,
+        names: vec!["web:latest".to_owned(), "web:v1".to_owned()],
+        labels: BTreeMap::from([("branch".to_owned(), "main".to_owned())]),
+        source: "web".to_owned(),
+        is_container: true,
+        image: Some("example.org/web:1".to_owned()),
+        created_at: THEN.to_owned(),
+        expires_at: None,
+        expired: false,
+        last_used_at: None,
+        nodes: 4711,
+        logical_bytes: 3 << 30,
+        stored_bytes: 5 << 20,
+        pause_us: 12_345,
+    }
+}
+
+pub(crate) fn snapshot_of(source: &str, id: &str) -> SnapshotView {
+    SnapshotView {
+        id: id.repeat(32),
+        source: source.to_owned(),
+        ..snapshot()
+    }
+}
+
+pub(crate) fn detail() -> SnapshotDetail {
+    SnapshotDetail {
+        snapshot: snapshot(),
+        root: "beef".to_owned(),
+        snapshotter: Some("overlayfs".to_owned()),
+        runtime: Some("io.containerd.runc.v2".to_owned()),
+        spec: Some(serde_json::json!({"process": {"args": ["sh"]}})),
+        host: BTreeMap::from([("kernel".to_owned(), "6.18.5".to_owned())]),
+        used_by: vec!["default/web-1".to_owned()],
+        mounted_at: vec![WirePath::new("/mnt")],
+    }
+}
+
+pub(crate) fn container(id: &str) -> ContainerView {
+    ContainerView {
+        id: id.to_owned(),
+        namespace: "default".to_owned(),
+        snapshot: Some(ID.to_owned()),
+        status: "running".to_owned(),
+        pid: Some(42),
+        created_at: THEN.to_owned(),
+    }
+}
+
+pub(crate) fn running_job(seq: u64) -> JobView {
+    JobView {
+        job: JOB.to_owned(),
+        kind: "create".to_owned(),
+        namespace: "default".to_owned(),
+        subject: "web".to_owned(),
+        state: JobState::Running,
+        seq,
+        started_at: THEN.to_owned(),
+        ended_at: None,
+        progress: ProgressView {
+            phase: "reading".to_owned(),
+            files: 3,
+            bytes: 2048,
+            total_bytes: None,
+        },
+        outcome: None,
+        error: None,
+    }
+}
+
+pub(crate) fn done_job(outcome: JobOutcome) -> JobView {
+    JobView {
+        state: JobState::Done,
+        ended_at: Some(THEN.to_owned()),
+        outcome: Some(outcome),
+        ..running_job(5)
+    }
+}
+
+pub(crate) fn failed_job(error: ErrorReport) -> JobView {
+    JobView {
+        state: JobState::Failed,
+        error: Some(error),
+        ..running_job(5)
+    }
+}
+
+pub(crate) fn cancelled_job() -> JobView {
+    failed_job(ErrorReport::new(
+        ErrorCode::Cancelled,
+        "cancelled",
+        "Job 7c1e was cancelled",
+    ))
+}
+
+pub(crate) fn created() -> JobOutcome {
+    JobOutcome::Created(Box::new(Created {
+        snapshot: snapshot(),
+        pause_us: 12_345,
+        elapsed_us: 2_500_000,
+        read_bytes: 6 << 20,
+        new_bytes: 6 << 20,
+        stored_bytes: 5 << 20,
+        new_chunks: 100,
+        deduplicated_chunks: 4000,
+        warnings: vec!["A socket vanished".to_owned()],
+    }))
+}
+
+pub(crate) fn restored() -> Restored {
+    Restored {
+        containers: vec![container("web-1"), container("web-2")],
+        snapshot: ID.to_owned(),
+        restored_from_snapshot: true,
+        ttl_expired: false,
+        elapsed_us: 150_000,
+        warnings: Vec::new(),
+    }
+}
+
+pub(crate) fn status() -> Status {
+    Status {
+        version: "9.9.9".to_owned(),
+        pid: 77,
+        started_at: THEN.to_owned(),
+        root: WirePath::new("/var/lib/snapshotd"),
+        containerd: "1.6.20".to_owned(),
+        snapshots: BTreeMap::from([("active".to_owned(), 3)]),
+        containers: 2,
+        packs: 4,
+        chunks: 5,
+        store_bytes: 6 << 20,
+        free_bytes: 7 << 30,
+        running_jobs: 1,
+        mounts: vec![MountStatus {
+            snapshot: ID.to_owned(),
+            server_pid: Some(88),
+            users: 2,
+            restarts: 3,
+            failure: None,
+        }],
+        next_expiry_at: None,
+    }
+}
+
+pub(crate) fn stdout(output: &Output) -> &str {
+    str::from_utf8(&output.stdout).unwrap()
+}
+
+pub(crate) fn stderr(output: &Output) -> &str {
+    str::from_utf8(&output.stderr).unwrap()
+}

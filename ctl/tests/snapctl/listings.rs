@@ -1,0 +1,186 @@
+//! What is listed and shown, in each form.
+
+use serde_json::Value;
+use snap_api::{
+    Check, CheckResult, DiffEntry, DiffKind, DoctorReport, SnapshotView, TreeEntry, WirePath,
+};
+
+use crate::{
+    fake::{Daemon, Script},
+    fixtures::{self, stderr, stdout},
+};
+
+fn with_snapshots() -> Daemon {
+    Daemon::start(Script {
+        snapshots: vec![
+            fixtures::snapshot_of("web", "a"),
+            fixtures::snapshot_of("db", "b"),
+            fixtures::snapshot_of("web", "c"),
+        ],
+        ..Script::default()
+    })
+}
+
+fn entry(path: &[u8], kind: &str) -> TreeEntry {
+    TreeEntry {
+        path: WirePath::new(path),
+        kind: kind.to_owned(),
+        mode: "4755".to_owned(),
+        uid: 0,
+        gid: 1000,
+        size: 1536,
+        modified_at: "2020-01-02T03:04:05.000000006Z".to_owned(),
+        target: None,
+        device: None,
+        xattrs: Vec::new(),
+    }
+}
+
+#[test]
+fn list_follows_pages_to_the_end() {
+    let daemon = with_snapshots();
+    let output = daemon.run(&["list"]);
+    let lines: Vec<&str> = stdout(&output).lines().collect();
+    assert_eq!(lines.len(), 4, "{}", stdout(&output));
+    assert!(lines[0].starts_with("ID            NAME "));
+    assert!(lines[1].starts_with("aaaaaaaaaaaa  web:latest, web:v1  active  web "));
+    assert_eq!(daemon.seen("list")[1]["cursor"], "2");
+}
+
+#[test]
+fn json_of_a_list_is_one_array_of_answers() {
+    let output = with_snapshots().run(&["list", "-o", "json"]);
+    let snapshots: Vec<SnapshotView> = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(snapshots.len(), 3);
+    assert_eq!(snapshots[1].source, "db");
+}
+
+#[test]
+fn an_empty_list_is_an_empty_array() {
+    let output = Daemon::start(Script::default()).run(&["list", "-o", "json"]);
+    assert_eq!(stdout(&output), "[]\n");
+}
+
+#[test]
+fn a_list_is_narrowed_by_source_and_label() {
+    let daemon = with_snapshots();
+    let ids = |arguments: &[&str]| stdout(&daemon.run(arguments)).lines().count();
+    assert_eq!(ids(&["list", "-q", "--source", "web"]), 2);
+    assert_eq!(ids(&["list", "-q", "--label", "branch"]), 3);
+    assert_eq!(ids(&["list", "-q", "--label", "branch=other"]), 0);
+}
+
+#[test]
+fn all_namespaces_are_listed_on_request() {
+    let daemon = with_snapshots();
+    let output = daemon.run(&["list", "-A"]);
+    assert!(stdout(&output).starts_with("NAMESPACE  ID "));
+    assert_eq!(daemon.seen("list")[0].get("namespace"), Some(&Value::Null));
+}
+
+#[test]
+fn show_tells_who_uses_a_snapshot() {
+    let output = Daemon::start(Script::default()).run(&["show", "web"]);
+    assert!(stdout(&output).contains("Used by      default/web-1\n"));
+    assert!(stdout(&output).contains("Mounted at   /mnt\n"));
+}
+
+#[test]
+fn tree_shows_modes_and_spells_out_what_a_terminal_would_obey() {
+    let daemon = Daemon::start(Script {
+        entries: vec![
+            entry(b"/bin", "directory"),
+            entry(b"/bin/\x1b[2J", "file"),
+            entry(b"/bin/\xff", "file"),
+        ],
+        ..Script::default()
+    });
+    let output = daemon.run(&["tree", "web", "/bin", "--recursive"]);
+    let lines: Vec<&str> = stdout(&output).lines().collect();
+    assert_eq!(
+        lines[0],
+        "drwsr-xr-x      0  1000    1.5 KiB 2020-01-02 03:04:05 /bin"
+    );
+    assert!(lines[1].ends_with("/bin/\\x1b[2J"));
+    assert!(lines[2].ends_with("/bin/\\xff"));
+}
+
+#[test]
+fn json_of_a_tree_of_several_pages_is_one_array() {
+    let entries = vec![entry(b"/a", "file"); 5];
+    let daemon = Daemon::start(Script {
+        entries,
+        ..Script::default()
+    });
+    let output = daemon.run(&["tree", "web", "-o", "json"]);
+    let entries: Vec<TreeEntry> = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(entries.len(), 5);
+}
+
+#[test]
+fn diff_marks_each_path() {
+    let difference = |path: &str, kind| DiffEntry {
+        path: WirePath::new(path),
+        kind,
+        old_size: Some(1024),
+        new_size: Some(2048),
+    };
+    let daemon = Daemon::start(Script {
+        differences: vec![
+            difference("/a", DiffKind::Added),
+            difference("/b", DiffKind::Removed),
+            difference("/c", DiffKind::Modified),
+            difference("/d", DiffKind::Metadata),
+            difference("/e", DiffKind::Replaced),
+        ],
+        ..Script::default()
+    });
+    let output = daemon.run(&["diff", "web:v1", "web:v2"]);
+    assert_eq!(
+        stdout(&output),
+        "+ /a\n- /b\nM /c (1.0 KiB -> 2.0 KiB)\n~ /d\nT /e\n"
+    );
+}
+
+#[test]
+fn status_shows_store_and_servers() {
+    let output = Daemon::start(Script::default()).run(&["status"]);
+    assert!(stdout(&output).contains("Daemon      version 9.9.9, process 77\n"));
+    assert!(stdout(&output).contains("0123456789ab     88          2      3"));
+}
+
+#[test]
+fn doctor_ends_with_unavailable_when_there_is_a_problem() {
+    let check = |name: &str, result, hint: Option<&str>| Check {
+        name: name.to_owned(),
+        result,
+        found: "found".to_owned(),
+        hint: hint.map(str::to_owned),
+    };
+    let daemon = Daemon::start(Script {
+        checks: vec![
+            check("kernel", CheckResult::Ok, None),
+            check("runc", CheckResult::Problem, Some("install runc")),
+        ],
+        ..Script::default()
+    });
+    let output = daemon.run(&["doctor"]);
+    assert_eq!(output.status.code(), Some(7), "{}", stderr(&output));
+    assert_eq!(
+        stdout(&output),
+        "ok       kernel  found\nproblem  runc    found\n                 hint: install runc\n"
+    );
+    let json = daemon.run(&["doctor", "-o", "json"]);
+    let report: DoctorReport = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(report.checks.len(), 2);
+}
+
+#[test]
+fn containers_and_jobs_are_listed() {
+    let daemon = Daemon::start(Script::default());
+    let containers = daemon.run(&["container", "list"]);
+    assert!(stdout(&containers).contains("web-1  0123456789ab  running  42"));
+    let jobs = daemon.run(&["jobs"]);
+    assert!(stdout(&jobs).contains("reading: 3 files, 2.0 KiB"));
+    assert!(stdout(&jobs).contains("Job 7c1e was cancelled"));
+}

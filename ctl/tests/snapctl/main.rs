@@ -1,0 +1,13 @@
+//! The real `snapctl` against a daemon that answers what a test tells it to.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test whose set-up fails should end right there"
+)]
+
+mod connection;
+mod fake;
+mod fixtures;
+mod jobs;
+mod listings;
+mod requests;

@@ -1,0 +1,140 @@
+//! What arrives at the daemon for what was typed.
+
+use serde_json::{Value, json};
+
+use crate::fake::{Daemon, Script};
+
+/// What the daemon was asked when this was typed.
+fn asked(method: &str, arguments: &[&str]) -> Value {
+    let daemon = Daemon::start(Script::default());
+    daemon.run(arguments);
+    let seen = daemon.seen(method);
+    assert_eq!(seen.len(), 1, "{arguments:?} does not call {method} once");
+    seen[0].clone()
+}
+
+#[test]
+fn every_option_of_create_arrives() {
+    let typed = "create web -t web:v1 --ttl 14d --label a=b --label c=d=e --exclude *.tmp \
+                 --include-mount /data --stop --verify --detach -n k8s.io";
+    let arguments: Vec<&str> = typed.split_whitespace().collect();
+    let expected = json!({
+        "namespace": "k8s.io", "source": {"container": "web"}, "name": "web:v1",
+        "ttl": {"seconds": 1_209_600}, "labels": {"a": "b", "c": "d=e"}, "exclude": ["*.tmp"],
+        "include_mounts": ["/data"], "stop": true, "verify": true, "idempotency_key": null,
+    });
+    assert_eq!(asked("create_start", &arguments), expected);
+}
+
+#[test]
+fn a_folder_arrives_as_an_absolute_path() {
+    let daemon = Daemon::start(Script::default());
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = daemon.command(&["create", "--path", ".", "--ttl", "0", "--detach"]);
+    command.current_dir(folder.path()).output().unwrap();
+    let request = &daemon.seen("create_start")[0];
+    let expected = folder.path().canonicalize().unwrap();
+    assert_eq!(request["source"]["path"], expected.to_str().unwrap());
+    assert_eq!(request["ttl"], "never");
+}
+
+#[test]
+fn every_option_of_restore_arrives() {
+    let typed = "restore web --id new -c 3 --force --no-start --network /run/netns/x \
+                 --keep-mount /a --drop-mount /b --detach";
+    let arguments: Vec<&str> = typed.split_whitespace().collect();
+    let expected = json!({
+        "namespace": "default", "reference": "web", "id": "new", "count": 3, "force": true,
+        "no_start": true, "network": {"path": "/run/netns/x"}, "keep_mounts": ["/a"],
+        "drop_mounts": ["/b"], "idempotency_key": null,
+    });
+    assert_eq!(asked("restore_start", &arguments), expected);
+}
+
+#[test]
+fn the_network_is_none_unless_said_otherwise() {
+    let request = asked("restore_start", &["restore", "web", "--detach"]);
+    assert_eq!(request["network"], "none");
+    assert_eq!(request["count"], 1);
+}
+
+#[test]
+fn the_namespace_comes_from_containerds_variable() {
+    let daemon = Daemon::start(Script::default());
+    let mut command = daemon.command(&["show", "web"]);
+    command
+        .env("CONTAINERD_NAMESPACE", "team")
+        .output()
+        .unwrap();
+    assert_eq!(daemon.seen("show")[0]["namespace"], "team");
+}
+
+#[test]
+fn the_socket_is_found_in_the_daemons_variable_too() {
+    let daemon = Daemon::start(Script::default());
+    let mut command = crate::fake::snapctl(&["status"]);
+    let output = command.env("SNAPSHOTD_SOCKET", daemon.socket()).output();
+    assert!(output.unwrap().status.success());
+}
+
+#[test]
+fn copy_splits_reference_and_path_and_completes_the_destination() {
+    let daemon = Daemon::start(Script::default());
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = daemon.command(&["copy", "web:v1:/etc/a:/b", "out", "--detach"]);
+    command.current_dir(folder.path()).output().unwrap();
+    let request = &daemon.seen("copy_start")[0];
+    assert_eq!(request["reference"], "web:v1");
+    assert_eq!(request["path"], "/etc/a:/b");
+    let expected = folder.path().canonicalize().unwrap().join("out");
+    assert_eq!(request["destination"], expected.to_str().unwrap());
+}
+
+#[test]
+fn names_and_labels_arrive() {
+    let tag = asked("tag_set", &["tag", "3f2a", "web:v2"]);
+    assert_eq!(
+        (&tag["name"], &tag["remove"]),
+        (&json!("web:v2"), &json!(false))
+    );
+    let untag = asked("tag_set", &["untag", "web:v2"]);
+    assert_eq!(
+        (&untag["reference"], &untag["remove"]),
+        (&json!("web:v2"), &json!(true))
+    );
+    let label = asked("label_set", &["label", "web", "a=b", "--remove", "c"]);
+    assert_eq!(
+        (&label["set"], &label["remove"]),
+        (&json!({"a": "b"}), &json!(["c"]))
+    );
+    assert_eq!(
+        asked("ttl_set", &["ttl", "web", "default"])["ttl"],
+        "default"
+    );
+}
+
+#[test]
+fn a_tree_starts_at_the_root_whether_the_path_has_a_slash_or_not() {
+    assert_eq!(asked("tree", &["tree", "web"])["path"], "/");
+    assert_eq!(asked("tree", &["tree", "web", "etc"])["path"], "/etc");
+}
+
+#[test]
+fn start_and_stop_have_short_forms() {
+    assert_eq!(asked("container_start", &["start", "web-1"])["id"], "web-1");
+    assert_eq!(asked("container_stop", &["stop", "web-1"])["id"], "web-1");
+    let removed = asked("container_remove", &["container", "rm", "web-1"]);
+    assert_eq!(removed["id"], "web-1");
+}
+
+#[test]
+fn a_path_that_is_no_text_arrives_byte_for_byte() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+    let daemon = Daemon::start(Script::default());
+    let mut command = daemon.command(&["tree", "web"]);
+    command
+        .arg(OsStr::from_bytes(b"/a\xff\\b"))
+        .output()
+        .unwrap();
+    assert_eq!(daemon.seen("tree")[0]["path"], "/a\\xff\\\\b");
+}

@@ -1,0 +1,122 @@
+//! Configuration: defaults, then the file, then the environment, then flags. Unknown keys are errors.
+//!
+//! Every key is one line of [`Config::KEYS`]: its flag `--key-name`, its variable `SNAPSHOTD_KEY_NAME`, its
+//! line in the file and in docs/operations.md all come from there.
+
+mod keys;
+mod layers;
+mod values;
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub use keys::Key;
+pub use layers::{CONFIG_PATH, ConfigError, command};
+
+/// Where log lines go and what they look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// The journal when systemd connected standard error to it, else text.
+    Auto,
+    /// Text on standard error.
+    Text,
+    /// JSON on standard error, one object a line.
+    Json,
+}
+
+/// What the daemon was told. Every key is described in docs/operations.md.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The store, the catalogue and the writable layers of restored containers.
+    pub root: PathBuf,
+    /// Sockets, mount points and records that need not outlive a reboot.
+    pub state: PathBuf,
+    /// Where clients connect.
+    pub socket: PathBuf,
+    /// containerd's socket.
+    pub containerd: PathBuf,
+    /// The mount server's binary; found beside the daemon's own when not set.
+    pub mount_server: PathBuf,
+    /// The group that may use the socket beside root.
+    pub group: Option<String>,
+    /// Time to live of a snapshot whose creator said nothing; `None` for never.
+    pub default_ttl: Option<Duration>,
+    /// Most snapshots in one namespace.
+    pub snapshots_per_namespace: u64,
+    /// How often expired snapshots are looked for.
+    pub expiry_interval: Duration,
+    /// Decoded-chunk cache of one mount server, in bytes.
+    pub mount_cache_bytes: u64,
+    /// Threads of one mount server.
+    pub mount_threads: usize,
+    /// Free space a capture leaves on the store's file system, in bytes.
+    pub reserve_bytes: u64,
+    /// Captures under way at once; others wait.
+    pub concurrent_captures: usize,
+    /// Restores under way at once; others wait.
+    pub concurrent_restores: usize,
+    /// Connections one user may hold at once.
+    pub connections_per_user: usize,
+    /// Where log lines go and what they look like.
+    pub log_format: LogFormat,
+    /// What is logged, as tracing's filter has it.
+    pub log_level: String,
+}
+
+impl Config {
+    /// Every key, in the order of the documentation.
+    pub const KEYS: &[Key] = &keys::KEYS;
+    /// Longest time to live, in seconds: a hundred years.
+    pub const MAX_TTL_SECONDS: u64 = 100 * 365 * 24 * 60 * 60;
+
+    /// The catalogue's file.
+    #[must_use]
+    pub fn catalogue(&self) -> PathBuf {
+        self.root.join("catalogue.db")
+    }
+
+    /// The whole configuration as a file that could be read again.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        let line = |key: &Key| {
+            let value = toml::Value::String(key.get(self));
+            format!("{} = {value}\n", key.name)
+        };
+        Self::KEYS.iter().map(line).collect()
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            root: "/var/lib/snapshotd".into(),
+            state: "/run/snapshotd".into(),
+            socket: snap_api::DEFAULT_SOCKET.into(),
+            containerd: "/run/containerd/containerd.sock".into(),
+            mount_server: beside_this_binary("snapshotd-mount"),
+            group: None,
+            default_ttl: Some(Duration::from_secs(14 * 24 * 60 * 60)),
+            snapshots_per_namespace: 100,
+            expiry_interval: Duration::from_secs(60 * 60),
+            mount_cache_bytes: 64 << 20,
+            mount_threads: 4,
+            reserve_bytes: 256 << 20,
+            concurrent_captures: 2,
+            concurrent_restores: 16,
+            connections_per_user: 256,
+            log_format: LogFormat::Auto,
+            log_level: "info".to_owned(),
+        }
+    }
+}
+
+fn beside_this_binary(name: &str) -> PathBuf {
+    let own = std::env::current_exe().ok();
+    let folder = own.as_deref().and_then(Path::parent);
+    folder.unwrap_or(Path::new("/usr/bin")).join(name)
+}
+
+#[cfg(test)]
+mod tests;

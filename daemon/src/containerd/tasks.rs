@@ -1,0 +1,169 @@
+//! Tasks: the running side of a container.
+
+use std::{path::Path, time::Duration};
+
+use containerd_client::{
+    services::v1::{
+        CreateTaskRequest, DeleteTaskRequest, GetRequest, KillRequest, PauseTaskRequest,
+        ResumeTaskRequest, StartRequest, tasks_client::TasksClient,
+    },
+    tonic::transport::Channel,
+    types::v1::Status,
+};
+use snap_store::Namespace;
+
+use super::{CHANGE_LIMIT, Containerd, Fault, Mount, READ_LIMIT, in_namespace};
+
+/// Somebody stands still meanwhile, and there is another way to thaw.
+const RESUME_LIMIT: Duration = Duration::from_secs(3);
+
+/// A task and where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// Process id of its first process, on the host; 0 when it has none.
+    pub pid: u32,
+    /// Where it stands.
+    pub status: TaskStatus,
+}
+
+/// Where a task stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskStatus {
+    /// Made, not started.
+    Created,
+    /// Running.
+    Running,
+    /// Standing still, or about to.
+    Paused,
+    /// Ended, not deleted.
+    Stopped,
+    /// Its shim does not know.
+    Unknown,
+}
+
+impl TaskStatus {
+    /// The word people see.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl Containerd {
+    /// The container's task; `None` when containerd positively says that it has none.
+    pub async fn task(&self, namespace: &Namespace, id: &str) -> Result<Option<Task>, Fault> {
+        let mut client = self.tasks().await?;
+        let request = GetRequest {
+            container_id: id.to_owned(),
+            exec_id: String::new(),
+        };
+        let asked = client.get(in_namespace(namespace, request));
+        let answer = self.within("look up the task of container", id, READ_LIMIT, asked);
+        let Some(answer) = Fault::absent_as_none(answer.await)? else {
+            return Ok(None);
+        };
+        Ok(answer.process.map(|process| Task {
+            pid: process.pid,
+            status: match process.status() {
+                Status::Created => TaskStatus::Created,
+                Status::Running => TaskStatus::Running,
+                Status::Paused | Status::Pausing => TaskStatus::Paused,
+                Status::Stopped => TaskStatus::Stopped,
+                Status::Unknown => TaskStatus::Unknown,
+            },
+        }))
+    }
+
+    /// Freezes the container.
+    pub async fn pause(&self, namespace: &Namespace, id: &str) -> Result<(), Fault> {
+        let mut client = self.tasks().await?;
+        let request = PauseTaskRequest {
+            container_id: id.to_owned(),
+        };
+        let asked = client.pause(in_namespace(namespace, request));
+        self.within("pause container", id, READ_LIMIT, asked).await
+    }
+
+    /// Thaws the container.
+    pub async fn resume(&self, namespace: &Namespace, id: &str) -> Result<(), Fault> {
+        let mut client = self.tasks().await?;
+        let request = ResumeTaskRequest {
+            container_id: id.to_owned(),
+        };
+        let asked = client.resume(in_namespace(namespace, request));
+        self.within("resume container", id, RESUME_LIMIT, asked)
+            .await
+    }
+
+    /// Sends a signal to the task, or to every process of the container when it is KILL; no error when it has ended.
+    pub async fn kill(&self, namespace: &Namespace, id: &str, signal: u32) -> Result<(), Fault> {
+        const KILL: u32 = 9;
+        let mut client = self.tasks().await?;
+        let request = KillRequest {
+            container_id: id.to_owned(),
+            exec_id: String::new(),
+            signal,
+            all: signal == KILL,
+        };
+        let asked = client.kill(in_namespace(namespace, request));
+        let answer = self.within("signal container", id, CHANGE_LIMIT, asked);
+        Fault::absent_as_none(answer.await).map(drop)
+    }
+
+    /// Makes the container's task. `rootfs` is empty when the spec names the root by an absolute path.
+    ///
+    /// Both streams go to the file `log`: the shim of containerd 1.6 dies of a single empty one.
+    pub async fn create_task(
+        &self,
+        namespace: &Namespace,
+        id: &str,
+        rootfs: &[Mount],
+        log: &Path,
+    ) -> Result<u32, Fault> {
+        let mut client = self.tasks().await?;
+        let log = format!("file://{}", log.display());
+        let request = CreateTaskRequest {
+            container_id: id.to_owned(),
+            rootfs: rootfs.iter().map(Mount::to_message).collect(),
+            stdout: log.clone(),
+            stderr: log,
+            ..CreateTaskRequest::default()
+        };
+        let asked = client.create(in_namespace(namespace, request));
+        let answer = self.within("create the task of container", id, CHANGE_LIMIT, asked);
+        Ok(answer.await?.pid)
+    }
+
+    /// Starts the task.
+    pub async fn start(&self, namespace: &Namespace, id: &str) -> Result<u32, Fault> {
+        let mut client = self.tasks().await?;
+        let request = StartRequest {
+            container_id: id.to_owned(),
+            exec_id: String::new(),
+        };
+        let asked = client.start(in_namespace(namespace, request));
+        let answer = self.within("start the task of container", id, CHANGE_LIMIT, asked);
+        Ok(answer.await?.pid)
+    }
+
+    /// Deletes a task that has ended; no error when there is none.
+    pub async fn delete_task(&self, namespace: &Namespace, id: &str) -> Result<(), Fault> {
+        let mut client = self.tasks().await?;
+        let request = DeleteTaskRequest {
+            container_id: id.to_owned(),
+        };
+        let asked = client.delete(in_namespace(namespace, request));
+        let answer = self.within("delete the task of container", id, CHANGE_LIMIT, asked);
+        Fault::absent_as_none(answer.await).map(drop)
+    }
+
+    async fn tasks(&self) -> Result<TasksClient<Channel>, Fault> {
+        Ok(TasksClient::new(self.channel().await?))
+    }
+}

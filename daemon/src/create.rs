@@ -1,0 +1,301 @@
+//! The recipe of create.
+//!
+//! What is captured is read while it is in use, in two passes: a container stands still for the second one, which
+//! reads metadata alone. A folder of the host is captured by the same two passes without a pause, so files that
+//! are written during its capture may each be of another moment.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
+
+use snap_api::{Created, ErrorCode, ErrorReport};
+use snap_fs::capture::{CapturedTree, Exclude};
+use snap_store::{
+    Draft, DraftStats, Manifest, Namespace, Origin, Progress, SnapshotId, SnapshotName,
+    SnapshotRecord, SnapshotState,
+};
+use tracing::{info, warn};
+
+use crate::{
+    blocking, clock, error::Result, host::Host, jobs::JobHandle, pause::PauseGuard, views,
+};
+
+use self::{parts::Parts, subject::Subject};
+
+mod bases;
+mod facts;
+mod folders;
+mod parts;
+mod subject;
+
+/// What is captured.
+#[derive(Clone, Debug)]
+pub enum CreateSource {
+    /// A running container.
+    Container(String),
+    /// A folder of the host.
+    Path(PathBuf),
+}
+
+/// A create request after parsing: every field is what its type says.
+#[derive(Clone, Debug)]
+pub struct CreatePlan {
+    /// The id the new snapshot will have.
+    pub id: SnapshotId,
+    /// Namespace.
+    pub namespace: Namespace,
+    /// What is captured.
+    pub source: CreateSource,
+    /// Name to give it.
+    pub name: Option<SnapshotName>,
+    /// When it expires, in seconds since 1970.
+    pub expires_at: Option<i64>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Compiled exclusions.
+    pub exclude: Vec<String>,
+    /// Bind mounts to include, by destination.
+    pub include_mounts: Vec<String>,
+    /// Stop the task while it is paused.
+    pub stop: bool,
+    /// Read everything back before activating.
+    pub verify: bool,
+}
+
+/// Everything but the catalogue's part in it.
+struct Captured {
+    manifest: Manifest,
+    stats: DraftStats,
+    warnings: Vec<String>,
+}
+
+/// What the second pass and the builds after it came to.
+struct Taken {
+    parts: Parts,
+    tree: CapturedTree,
+    pause_us: u64,
+}
+
+/// Checks what can be checked without changing anything: the container exists and runs (conflict otherwise), the folder
+/// is there, bind mounts are known, the exclusions parse, there is space. Run before the job is accepted.
+///
+/// # Errors
+/// The first thing that would make `create` fail.
+pub async fn check(host: &Host, plan: &CreatePlan) -> Result<()> {
+    Exclude::new(&plan.exclude)?;
+    facts::check_space(&host.config)?;
+    Subject::inspect(host, plan).await.map(drop)
+}
+
+/// Captures: Creating is in the catalogue before the first byte is read, Active or Failed when this returns.
+///
+/// # Errors
+/// Whatever ended the capture; the same words are the reason of the failed snapshot.
+pub async fn create(host: &Arc<Host>, plan: CreatePlan, job: &JobHandle) -> Result<Created> {
+    let started = Instant::now();
+    info!(snapshot = %plan.id, namespace = %plan.namespace, source = ?plan.source, "Creating a snapshot");
+    job.phase("check");
+    let subject = Subject::inspect(host, &plan).await?;
+    let limit = host.config.snapshots_per_namespace;
+    host.catalogue.insert(&creating(&plan, &subject), limit)?;
+    let made = async {
+        let capturing = capture(host, &plan, subject, job);
+        let captured = facts::within_reserve(&host.config, job, capturing).await?;
+        let record = host.catalogue.activate(&captured.manifest)?;
+        Ok((captured, record))
+    };
+    match made.await {
+        Ok((captured, record)) => Ok(answer(captured, &record, started)),
+        Err(error) => Err(give_up(host, &plan.id, error)),
+    }
+}
+
+/// From the subject to a committed manifest.
+async fn capture(
+    host: &Arc<Host>,
+    plan: &CreatePlan,
+    mut subject: Subject,
+    job: &JobHandle,
+) -> Result<Captured> {
+    let (store, id) = (host.store.clone(), plan.id);
+    let draft = blocking(move || store.begin(id)).await?;
+    let exclude = Exclude::new(&plan.exclude)?;
+
+    let (draft, base) = bases::ensure(host, draft, &subject, &plan.exclude, job).await?;
+    let parts = Parts::open(host, &subject, base, exclude).await?;
+    let (draft, parts) = parts.warm(draft, job).await?;
+    let (draft, taken) = take(host, plan, draft, parts, job).await?;
+
+    subject.warnings.extend(taken.tree.warnings.iter().cloned());
+    let manifest = manifest(plan, &subject, &taken);
+    let (manifest, stats) = commit(host, plan, draft, manifest, job).await?;
+    taken.parts.remember().await;
+    Ok(Captured {
+        manifest,
+        stats,
+        warnings: subject.warnings,
+    })
+}
+
+/// The second pass, during the pause when there is one, and the builds after it.
+async fn take(
+    host: &Arc<Host>,
+    plan: &CreatePlan,
+    draft: Draft,
+    parts: Parts,
+    job: &JobHandle,
+) -> Result<(Draft, Taken)> {
+    let (parts, scans, pause_us) = match &plan.source {
+        CreateSource::Path(_) => {
+            let (parts, scans) = parts.scan(job).await?;
+            (parts, scans, 0)
+        }
+        CreateSource::Container(container) => {
+            job.phase("pause");
+            let guard = PauseGuard::pause(host, &plan.namespace, container).await?;
+            let scanned = parts.scan(job).await;
+            if plan.stop && scanned.is_ok() {
+                host.containerd
+                    .kill(&plan.namespace, container, KILL)
+                    .await?;
+            }
+            let pause_us = guard.thaw().await?;
+            let (parts, scans) = scanned?;
+            (parts, scans, pause_us)
+        }
+    };
+    if plan.stop {
+        subject::wait_for_the_end(host, plan).await?;
+    }
+    let (draft, parts, tree) = parts.build(draft, scans, job).await?;
+    let taken = Taken {
+        parts,
+        tree,
+        pause_us,
+    };
+    Ok((draft, taken))
+}
+
+/// Signal 9: what is stopped while it stands still gets no chance to change what was captured.
+const KILL: u32 = 9;
+
+/// Makes the snapshot durable, and reads it back before that when asked to.
+async fn commit(
+    host: &Arc<Host>,
+    plan: &CreatePlan,
+    draft: Draft,
+    manifest: Manifest,
+    job: &JobHandle,
+) -> Result<(Manifest, DraftStats)> {
+    let (store, verify, job) = (host.store.clone(), plan.verify, job.clone());
+    let config = host.config.clone();
+    let committing = move || -> Result<_> {
+        facts::check_space(&config)?;
+        if verify {
+            job.phase("verify");
+            draft.publish_chunks()?;
+            facts::verify(&store, &manifest, &job)?;
+        }
+        job.phase("commit");
+        if job.is_cancelled() {
+            return Err(snap_store::Error::Cancelled.into());
+        }
+        Ok(draft.commit(manifest)?)
+    };
+    blocking(committing).await
+}
+
+/// The row that says that the snapshot is being made.
+fn creating(plan: &CreatePlan, subject: &Subject) -> SnapshotRecord {
+    let image = subject.config.as_ref().map(|config| config.image.clone());
+    SnapshotRecord {
+        id: plan.id,
+        namespace: plan.namespace.clone(),
+        state: SnapshotState::Creating,
+        reason: None,
+        names: Vec::new(),
+        labels: plan.labels.clone(),
+        source: subject.source.clone(),
+        is_container: subject.config.is_some(),
+        image: image.filter(|image| !image.is_empty()),
+        created_at: clock::now(),
+        expires_at: plan.expires_at,
+        last_used_at: None,
+        nodes: 0,
+        logical_bytes: 0,
+        stored_bytes: 0,
+        pause_us: 0,
+    }
+}
+
+fn manifest(plan: &CreatePlan, subject: &Subject, taken: &Taken) -> Manifest {
+    let origin = subject.config.as_ref().map_or_else(
+        || Origin::Path(subject.source.clone()),
+        |config| Origin::Container(Box::new(config.clone())),
+    );
+    Manifest {
+        id: plan.id,
+        namespace: plan.namespace.clone(),
+        created_at: clock::now(),
+        name: plan.name.clone(),
+        expires_at: plan.expires_at,
+        labels: plan.labels.clone(),
+        root: taken.tree.root,
+        root_meta: taken.tree.root_meta.clone(),
+        links: taken.tree.links.clone(),
+        logical_bytes: taken.tree.logical_bytes,
+        stored_bytes: 0,
+        pause_us: taken.pause_us,
+        origin,
+        host: facts::host(),
+    }
+}
+
+fn answer(captured: Captured, record: &SnapshotRecord, started: Instant) -> Created {
+    let Captured {
+        manifest,
+        stats,
+        warnings,
+    } = captured;
+    let elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    info!(
+        snapshot = %manifest.id, pause_us = manifest.pause_us, elapsed_us, read_bytes = stats.read_bytes,
+        new_bytes = stats.new_bytes, stored_bytes = stats.stored_bytes, "Created a snapshot"
+    );
+    Created {
+        snapshot: views::snapshot(record),
+        pause_us: manifest.pause_us,
+        elapsed_us,
+        read_bytes: stats.read_bytes,
+        new_bytes: stats.new_bytes,
+        stored_bytes: stats.stored_bytes,
+        new_chunks: stats.new_chunks,
+        deduplicated_chunks: stats.deduplicated_chunks,
+        warnings,
+    }
+}
+
+/// Creating → Failed. The manifest goes first: were it to stay, a rebuilt catalogue would call the snapshot whole.
+fn give_up(host: &Host, id: &SnapshotId, error: crate::Error) -> crate::Error {
+    let undone = host
+        .store
+        .remove_manifest(id)
+        .and_then(|()| host.catalogue.fail(id, &in_full(&error)));
+    if let Err(second) = undone {
+        let second: &dyn std::error::Error = &second;
+        warn!(snapshot = %id, error = second, "Cannot note that the snapshot has failed, the next start will");
+    }
+    error
+}
+
+/// The error and what lies beneath it, in one line.
+fn in_full(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
+}
+
+/// A refusal of the request as it stands.
+fn usage(reason: &str, message: String) -> crate::Error {
+    ErrorReport::new(ErrorCode::Usage, reason, message).into()
+}

@@ -1,0 +1,187 @@
+//! What can go wrong in the daemon, and the one place where it becomes a wire error.
+
+use std::{io, path::PathBuf};
+
+use snap_api::{ErrorCode, ErrorReport};
+use snap_store::Error as StoreError;
+
+/// The result of every recipe.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A situation in the daemon.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store or the catalogue.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A situation that is already described for the client.
+    #[error(transparent)]
+    Report(#[from] ErrorReport),
+    /// The system refused; the source says why.
+    #[error("Cannot {op} {path}", path = path.display())]
+    Io {
+        /// What was tried, as a verb.
+        op: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// An I/O error with its noun; `map_err(Error::io("bind", path))`.
+    pub fn io<E: Into<io::Error>>(
+        op: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(E) -> Self {
+        let path = path.into();
+        move |source| Self::Io {
+            op,
+            path,
+            source: source.into(),
+        }
+    }
+}
+
+impl From<Error> for ErrorReport {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Report(report) => report,
+            Error::Store(error) => of_store(&error),
+            Error::Io { ref source, .. } => {
+                let (code, reason, hint) = of_io(source);
+                described(code, reason, hint, &error)
+            }
+        }
+    }
+}
+
+fn of_store(error: &StoreError) -> ErrorReport {
+    let (code, reason, hint) = match error {
+        StoreError::NotFound { what, .. } => {
+            return described(ErrorCode::NotFound, &slug(what, "not-found"), None, error);
+        }
+        StoreError::Exists { what, .. } => {
+            return described(ErrorCode::Conflict, &slug(what, "exists"), None, error);
+        }
+        StoreError::Invalid { what, .. } => {
+            return described(ErrorCode::Usage, &slug("invalid", what), None, error);
+        }
+        StoreError::Ambiguous { .. } => {
+            let hint = "Give more digits of the id, or a name";
+            (ErrorCode::Usage, "ambiguous", Some(hint))
+        }
+        StoreError::Busy { .. } => {
+            let hint = "Wait until it is done, or end the use, and try again";
+            (ErrorCode::Conflict, "busy", Some(hint))
+        }
+        StoreError::Limit { .. } => {
+            let hint =
+                "Remove snapshots that are no longer needed, or raise `snapshots_per_namespace`";
+            (ErrorCode::Limit, "limit-exceeded", Some(hint))
+        }
+        StoreError::Corrupt { .. } => {
+            let hint = "Run `snapctl verify` to see what else is damaged";
+            (ErrorCode::Corrupt, "corrupt", Some(hint))
+        }
+        StoreError::Incompatible { .. } => {
+            let hint = "Use a newer release of snapshotd";
+            (ErrorCode::Unavailable, "incompatible", Some(hint))
+        }
+        StoreError::Latched { .. } => {
+            let hint = "Look after the disk, then restart snapshotd";
+            (ErrorCode::Unavailable, "store-latched", Some(hint))
+        }
+        StoreError::Cancelled => (ErrorCode::Cancelled, "cancelled", None),
+        StoreError::Io { source, .. } => of_io(source),
+        StoreError::Database { .. } if error.is_full() => NO_SPACE,
+        StoreError::Database { .. } => (ErrorCode::Internal, "catalogue", None),
+    };
+    described(code, reason, hint, error)
+}
+
+type Kind = (ErrorCode, &'static str, Option<&'static str>);
+
+const NO_SPACE: Kind = (
+    ErrorCode::Unavailable,
+    "no-space",
+    Some("Free space on the file system, for example with `snapctl remove`"),
+);
+
+fn of_io(error: &io::Error) -> Kind {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => NO_SPACE,
+        io::ErrorKind::ReadOnlyFilesystem => (
+            ErrorCode::Unavailable,
+            "read-only",
+            Some("The file system is mounted read-only"),
+        ),
+        _ => (ErrorCode::Internal, "io", None),
+    }
+}
+
+fn described(
+    code: ErrorCode,
+    reason: &str,
+    hint: Option<&str>,
+    error: &(dyn std::error::Error + 'static),
+) -> ErrorReport {
+    let mut report = ErrorReport::new(code, reason, error.to_string());
+    report.hint = hint.map(str::to_owned);
+    match error.source() {
+        Some(source) => report.caused_by(source),
+        None => report,
+    }
+}
+
+/// Two words of a reason: `Restored container` and `not-found` are `restored-container-not-found`.
+fn slug(first: &str, second: &str) -> String {
+    format!("{first}-{second}").to_lowercase().replace(' ', "-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(error: StoreError) -> ErrorReport {
+        Error::Store(error).into()
+    }
+
+    #[test]
+    fn situations_keep_their_kind_on_the_wire() {
+        let name = "x".to_owned();
+        let what = "Restored container";
+        let missing = report(StoreError::NotFound { what, name });
+        assert_eq!(missing.code, ErrorCode::NotFound);
+        assert_eq!(missing.reason, "restored-container-not-found");
+        let limit = report(StoreError::Limit {
+            what: "Snapshots",
+            limit: 100,
+        });
+        assert_eq!(
+            (limit.code, &*limit.reason),
+            (ErrorCode::Limit, "limit-exceeded")
+        );
+        assert!(limit.hint.is_some());
+        let why = "`X`".to_owned();
+        let what = "snapshot name";
+        let invalid = report(StoreError::Invalid { what, why });
+        assert_eq!(
+            (invalid.code, &*invalid.reason),
+            (ErrorCode::Usage, "invalid-snapshot-name")
+        );
+    }
+
+    #[test]
+    fn a_full_disk_is_unavailable_and_keeps_its_cause() {
+        let full = io::Error::from_raw_os_error(28);
+        let report: ErrorReport = Error::io("write", "/store/pack")(full).into();
+        assert_eq!(
+            (report.code, &*report.reason),
+            (ErrorCode::Unavailable, "no-space")
+        );
+        assert_eq!(report.message, "Cannot write /store/pack");
+        assert_eq!(report.causes.len(), 1);
+    }
+}

@@ -1,0 +1,223 @@
+//! Removal: of what was asked for, and by the hour of what has expired.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use snap_store::{Error as StoreError, SnapshotId, SnapshotState};
+use tracing::{info, warn};
+
+use crate::{blocking, clock, error::Result, host::Host};
+
+/// The first look after a start comes soon, or a daemon that is restarted often would never look.
+const FIRST_LOOK: Duration = Duration::from_secs(60);
+/// A wall clock that moved by more than this against the monotonic one has been set.
+const CLOCK_TOLERANCE_SECONDS: u64 = 30 * 60;
+
+/// Removes snapshots, all or none: Deleting in the catalogue, then the manifests, then gone.
+///
+/// Once the first step is done the others cannot be refused; what they leave when the system fails is finished by
+/// the next look for expired snapshots, or by the next start.
+pub async fn remove(host: &Arc<Host>, ids: &[SnapshotId]) -> Result<()> {
+    let catalogue = Arc::clone(&host.catalogue);
+    let begun = ids.to_vec();
+    blocking(move || catalogue.begin_removal(&begun)).await?;
+    for id in ids {
+        finish(host, *id).await?;
+    }
+    Ok(())
+}
+
+/// Removes what has expired and is not in use, for ever, every `expiry_interval`.
+pub async fn run(host: Arc<Host>) {
+    let interval = host.config.expiry_interval;
+    let mut wait = interval.min(FIRST_LOOK);
+    loop {
+        let before = (Instant::now(), clock::now());
+        host.set_next_expiry(before.1.saturating_add_unsigned(wait.as_secs()));
+        tokio::time::sleep(wait).await;
+        let elapsed = before.0.elapsed();
+        let now = clock::now();
+        match was_set(before.1, now, elapsed) {
+            true => warn!(
+                before = clock::rfc3339(before.1),
+                now = clock::rfc3339(now),
+                "The clock was set; nothing expires until the next look"
+            ),
+            false => look(&host, now).await,
+        }
+        wait = interval;
+    }
+}
+
+/// True when the wall clock did not go on as the monotonic clock did. A clock that is set wrong would
+/// expire everything at once, and what is removed cannot be had back.
+fn was_set(before: i64, now: i64, elapsed: Duration) -> bool {
+    let expected = before.saturating_add_unsigned(elapsed.as_secs());
+    now.abs_diff(expected) > CLOCK_TOLERANCE_SECONDS
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    removed: u64,
+    in_use: u64,
+    failed: u64,
+}
+
+async fn look(host: &Arc<Host>, now: i64) {
+    let mut counts = Counts::default();
+    let found = tokio::join!(expired(host, now), left_over(host));
+    let (expired, left_over) = match found {
+        (Ok(expired), Ok(left_over)) => (expired, left_over),
+        (Err(error), _) | (_, Err(error)) => {
+            warn!(%error, "Cannot look for expired snapshots");
+            return;
+        }
+    };
+    for id in left_over {
+        let result = finish(host, id).await;
+        counts.add(id, result);
+    }
+    for id in expired {
+        let (task_host, ids) = (Arc::clone(host), [id]);
+        let result = host
+            .change(async move { remove(&task_host, &ids).await })
+            .await;
+        counts.add(id, result);
+    }
+    let Counts {
+        removed,
+        in_use,
+        failed,
+    } = counts;
+    if removed + in_use + failed > 0 {
+        info!(removed, in_use, failed, "Looked for expired snapshots");
+    }
+}
+
+impl Counts {
+    fn add(&mut self, id: SnapshotId, result: Result<()>) {
+        match result {
+            Ok(()) => {
+                info!(snapshot = %id, "Removed an expired snapshot");
+                self.removed += 1;
+            }
+            Err(crate::Error::Store(StoreError::Busy { .. })) => self.in_use += 1,
+            // Somebody else was faster.
+            Err(crate::Error::Store(StoreError::NotFound { .. })) => {}
+            Err(error) => {
+                warn!(snapshot = %id, %error, "Cannot remove a snapshot");
+                self.failed += 1;
+            }
+        }
+    }
+}
+
+async fn expired(host: &Arc<Host>, now: i64) -> Result<Vec<SnapshotId>> {
+    let catalogue = Arc::clone(&host.catalogue);
+    let found = blocking(move || catalogue.expired(now)).await?;
+    Ok(found.into_iter().map(|record| record.id).collect())
+}
+
+/// What an earlier removal could not finish.
+async fn left_over(host: &Arc<Host>) -> Result<Vec<SnapshotId>> {
+    let catalogue = Arc::clone(&host.catalogue);
+    let found = blocking(move || catalogue.in_state(SnapshotState::Deleting)).await?;
+    Ok(found.into_iter().map(|record| record.id).collect())
+}
+
+/// The steps of a removal that has begun; doing them twice does no harm.
+async fn finish(host: &Arc<Host>, id: SnapshotId) -> Result<()> {
+    let host = Arc::clone(host);
+    blocking(move || {
+        host.store.remove_manifest(&id)?;
+        match host.catalogue.finish_removal(&id) {
+            Err(StoreError::NotFound { .. }) => Ok(()),
+            other => other,
+        }
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use snap_store::MountRecord;
+
+    use super::*;
+    use crate::fixture;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// **T9** After the host's clock was set, one look is left out: a wrong date alone removes nothing.
+    #[test]
+    fn a_clock_that_was_set_expires_nothing() {
+        assert!(was_set(1_000_000, 1_000_000 + 86_400, HOUR));
+        assert!(was_set(1_000_000, 5, HOUR));
+        assert!(was_set(0, i64::MAX, HOUR));
+    }
+
+    #[test]
+    fn a_clock_that_is_slewed_goes_on() {
+        assert!(!was_set(1_000_000, 1_000_000 + 3600, HOUR));
+        assert!(!was_set(1_000_000, 1_000_000 + 3500, HOUR));
+        assert!(!was_set(i64::MAX, i64::MAX, HOUR));
+    }
+
+    #[tokio::test]
+    async fn the_expired_go_and_what_is_in_use_stays() {
+        let (host, _folder) = fixture::host(|_| {});
+        let gone = fixture::snapshot(&host, "gone", Some(2000));
+        let used = fixture::snapshot(&host, "used", Some(2000));
+        let later = fixture::snapshot(&host, "later", Some(4000));
+        let never = fixture::snapshot(&host, "never", None);
+        let mount = MountRecord {
+            path: "/mnt".into(),
+            snapshot: used,
+            writable: None,
+        };
+        host.catalogue.insert_mount(&mount).unwrap();
+        look(&host, 3000).await;
+        let mut left = host.store.manifests().unwrap();
+        let mut expected = vec![used, later, never];
+        left.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(left, expected);
+        assert!(matches!(
+            host.catalogue.get(&gone),
+            Err(StoreError::NotFound { .. })
+        ));
+        assert_eq!(
+            host.catalogue.get(&used).unwrap().state,
+            SnapshotState::Active
+        );
+    }
+
+    #[tokio::test]
+    async fn a_removal_that_was_cut_short_is_finished() {
+        let (host, _folder) = fixture::host(|_| {});
+        let cut = fixture::snapshot(&host, "cut", None);
+        let asked_again = fixture::snapshot(&host, "again", None);
+        host.catalogue.begin_removal(&[cut, asked_again]).unwrap();
+        remove(&host, &[asked_again]).await.unwrap();
+        look(&host, 0).await;
+        assert!(host.catalogue.list(None, None, 10).unwrap().is_empty());
+        assert!(host.store.manifests().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_look_goes_on_by_itself() {
+        let (host, _folder) = fixture::host(|config| {
+            config.expiry_interval = Duration::from_secs(1);
+        });
+        fixture::snapshot(&host, "gone", Some(2000));
+        let looking = tokio::spawn(run(Arc::clone(&host)));
+        let until = Instant::now() + Duration::from_secs(20);
+        while !host.catalogue.list(None, None, 10).unwrap().is_empty() {
+            assert!(Instant::now() < until, "nothing expired");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(host.next_expiry().is_some());
+        looking.abort();
+    }
+}

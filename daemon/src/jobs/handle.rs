@@ -1,0 +1,145 @@
+//! The job's side of progress.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+};
+
+use snap_api::ProgressView;
+use snap_store::Progress;
+use tokio::sync::{Notify, watch};
+use tracing::debug;
+
+/// Stands for a total that is not known.
+const UNKNOWN: u64 = u64::MAX;
+
+/// The job's side of progress: the recipe reports through it and learns of cancellation.
+///
+/// Reporting is a few relaxed additions, because it is called for every file and every chunk.
+#[derive(Clone, Debug)]
+pub struct JobHandle {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    phase: Mutex<String>,
+    files: AtomicU64,
+    bytes: AtomicU64,
+    total_bytes: AtomicU64,
+    /// Grows with every change; 1 before the first.
+    seq: AtomicU64,
+    /// Told of new phases and of the end, not of every number.
+    turns: watch::Sender<()>,
+    is_cancelled: AtomicBool,
+    cancel: Notify,
+}
+
+impl JobHandle {
+    /// A handle that nobody looks at: for recipes that are not run as jobs.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                phase: Mutex::default(),
+                files: AtomicU64::new(0),
+                bytes: AtomicU64::new(0),
+                total_bytes: AtomicU64::new(UNKNOWN),
+                seq: AtomicU64::new(1),
+                turns: watch::Sender::new(()),
+                is_cancelled: AtomicBool::new(false),
+                cancel: Notify::new(),
+            }),
+        }
+    }
+
+    /// Waits until somebody cancels the job.
+    pub async fn cancelled(&self) {
+        let notified = self.inner.cancel.notified();
+        tokio::pin!(notified);
+        notified.as_mut().enable();
+        if !self.is_cancelled() {
+            notified.await;
+        }
+    }
+
+    /// Bytes dealt with so far.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.inner.bytes.load(Relaxed)
+    }
+
+    /// Asks the recipe to stop.
+    pub fn cancel(&self) {
+        self.inner.is_cancelled.store(true, Relaxed);
+        self.inner.cancel.notify_waiters();
+    }
+
+    pub(super) fn set_phase(&self, name: &str) {
+        let mut phase = self
+            .inner
+            .phase
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        name.clone_into(&mut phase);
+        drop(phase);
+        self.turn();
+    }
+
+    /// Something that a waiting client wants to know at once.
+    pub(super) fn turn(&self) {
+        self.inner.seq.fetch_add(1, Relaxed);
+        self.inner.turns.send_replace(());
+    }
+
+    pub(super) fn seq(&self) -> u64 {
+        self.inner.seq.load(Relaxed)
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.inner.turns.subscribe()
+    }
+
+    pub(super) fn view(&self) -> ProgressView {
+        let phase = self
+            .inner
+            .phase
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let total_bytes = self.inner.total_bytes.load(Relaxed);
+        ProgressView {
+            phase: phase.clone(),
+            files: self.inner.files.load(Relaxed),
+            bytes: self.inner.bytes.load(Relaxed),
+            total_bytes: (total_bytes != UNKNOWN).then_some(total_bytes),
+        }
+    }
+}
+
+impl Default for JobHandle {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Progress for JobHandle {
+    fn phase(&self, name: &str) {
+        debug!(phase = name, "The job goes on");
+        self.set_phase(name);
+    }
+
+    fn advance(&self, files: u64, bytes: u64) {
+        self.inner.files.fetch_add(files, Relaxed);
+        self.inner.bytes.fetch_add(bytes, Relaxed);
+        self.inner.seq.fetch_add(1, Relaxed);
+    }
+
+    fn expect_bytes(&self, total_bytes: u64) {
+        self.inner.total_bytes.store(total_bytes, Relaxed);
+        self.inner.seq.fetch_add(1, Relaxed);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.inner.is_cancelled.load(Relaxed)
+    }
+}

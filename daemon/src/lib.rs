@@ -1,0 +1,41 @@
+//! The snapshot daemon.
+//!
+//! ```text
+//! server ──► jobs ──► create ─┬► containerd   pause ─► snap_fs::capture ─► snap_store
+//!    │                        └► ...
+//!    │          └──► restore ──► mounts ─► mount server, overlay ─► containers ─► containerd
+//!    └──► catalogue (list, show, remove, ttl, tag)
+//! settle (at start), expiry (by the hour), events (containerd's) ──► the same recipes
+//! ```
+//!
+//! Everything is reached through [`Host`]; recipes are async and cross into the synchronous crates with one
+//! `spawn_blocking` a step.
+
+mod blocking;
+pub mod clock;
+pub mod config;
+pub mod containerd;
+pub mod containers;
+pub mod create;
+pub mod doctor;
+pub mod error;
+pub mod expiry;
+#[cfg(test)]
+mod fixture;
+pub mod host;
+pub mod jobs;
+pub mod logs;
+pub mod mounts;
+pub mod pause;
+pub mod restore;
+pub mod run;
+pub mod server;
+pub mod settle;
+pub mod spec;
+pub mod status;
+mod views;
+
+pub(crate) use blocking::blocking;
+pub use config::Config;
+pub use error::{Error, Result};
+pub use host::Host;

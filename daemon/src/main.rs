@@ -1,0 +1,55 @@
+//! `snapshotd`: reads its configuration, starts the runtime, and turns failures into exit codes.
+
+use std::{
+    error::Error,
+    io::{self, Write},
+    process::ExitCode,
+    time::Duration,
+};
+
+use snap_daemon::{Config, config, logs, run};
+
+/// Flags, variables or the configuration file are wrong.
+const EXIT_CONFIG: u8 = 2;
+/// How long blocking work that nobody waits for any more may keep the process.
+const LAST_WORK: Duration = Duration::from_secs(2);
+
+fn main() -> ExitCode {
+    let matches = config::command().get_matches();
+    let config = match Config::load(&matches) {
+        Ok(config) => config,
+        Err(error) => return complain(EXIT_CONFIG, &error),
+    };
+    if matches.get_flag("check-config") {
+        return match io::stdout().write_all(config.to_toml().as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => complain(1, &error),
+        };
+    }
+    match serve(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(error.exit_code(), &error),
+    }
+}
+
+fn serve(config: Config) -> Result<(), run::RunError> {
+    let system = |op| move |source| run::RunError::System { op, source };
+    logs::start(&config).map_err(system("start logging"))?;
+    let runtime = tokio::runtime::Runtime::new().map_err(system("start the runtime"))?;
+    let result = runtime.block_on(run::run(config));
+    runtime.shutdown_timeout(LAST_WORK);
+    result
+}
+
+/// Prints the error and what lay beneath it, a line each.
+fn complain(code: u8, error: &dyn Error) -> ExitCode {
+    let mut text = format!("snapshotd: {error}\n");
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(&format!("  because: {cause}\n"));
+        next = cause.source();
+    }
+    // Nowhere else to say it.
+    let _ = io::stderr().write_all(text.as_bytes());
+    ExitCode::from(code)
+}

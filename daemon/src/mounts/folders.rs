@@ -1,0 +1,184 @@
+//! Snapshots mounted at folders of the host, for people.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{AtFlags, CWD, FileType, StatxFlags, statx},
+    io::Errno,
+};
+use snap_api::{ErrorCode, ErrorReport, MountView};
+use snap_fs::mount::{mount_bind_read_only, mount_overlay_restricted, unmount_idle};
+use snap_store::{Error as StoreError, Meta, MountRecord, Result as StoreResult, SnapshotId};
+use tracing::{info, warn};
+
+use crate::{
+    blocking::blocking,
+    error::{Error, Result},
+    host::Host,
+    restore::folders::{UPPER, WORK, make},
+};
+
+/// Mounts a snapshot at a folder of the host. `path` is absolute, a folder, and nothing of ours is mounted there.
+///
+/// # Errors
+/// `Usage` for a path that cannot be a mount point, `NotFound` when it is not there, `Conflict` when a snapshot is
+/// mounted there already; nothing is changed then.
+pub async fn mount_folder(
+    host: &Host,
+    snapshot: &SnapshotId,
+    path: &Path,
+    writable: bool,
+) -> Result<MountView> {
+    let (asked, ours) = (
+        path.to_owned(),
+        [host.config.root.clone(), host.config.state.clone()],
+    );
+    let path = blocking(move || check(&asked, &ours)).await?;
+    let record = MountRecord {
+        path,
+        snapshot: *snapshot,
+        writable: writable.then(|| layers_folder(host)),
+    };
+    let (catalogue, kept) = (host.catalogue.clone(), record.clone());
+    blocking(move || catalogue.insert_mount(&kept)).await?;
+    match mount(host, &record).await {
+        Ok(()) => {
+            info!(%snapshot, path = %record.path.display(), writable, "Mounted a snapshot");
+            Ok(view(&record))
+        }
+        Err(error) => {
+            if let Err(left) = forget(host, &record).await {
+                warn!(%snapshot, error = %left, "Cannot undo a mount that failed");
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Unmounts such a folder; what was written to a writable one is gone with it.
+///
+/// # Errors
+/// `NotFound` when no snapshot is mounted there, `Conflict` when a process uses it.
+pub async fn unmount_folder(host: &Host, path: &Path) -> Result<MountView> {
+    let (asked, catalogue) = (path.to_owned(), host.catalogue.clone());
+    let record = blocking(move || {
+        let mounts = catalogue.mounts()?;
+        let path = real(&asked).unwrap_or_else(|_| asked.clone());
+        let found = mounts.into_iter().find(|record| record.path == path);
+        found.ok_or_else(|| StoreError::NotFound {
+            what: "Mount",
+            name: asked.display().to_string(),
+        })
+    })
+    .await?;
+    let point = record.path.clone();
+    blocking(move || unmount_idle(&point)).await?;
+    forget(host, &record).await?;
+    info!(snapshot = %record.snapshot, path = %record.path.display(), "Unmounted a snapshot");
+    Ok(view(&record))
+}
+
+async fn mount(host: &Host, record: &MountRecord) -> Result<()> {
+    let source = host.mounts.ensure(host, &record.snapshot).await?;
+    let (store, record) = (host.store.clone(), record.clone());
+    blocking(move || match &record.writable {
+        None => mount_bind_read_only(&source, &record.path),
+        Some(layers) => {
+            let meta = store.manifest(&record.snapshot)?.root_meta;
+            mount_writable(&source, layers, &record.path, &meta)
+        }
+    })
+    .await
+}
+
+fn mount_writable(source: &Path, layers: &Path, point: &Path, meta: &Meta) -> StoreResult<()> {
+    make(layers, meta)?;
+    mount_overlay_restricted(point, &[source], &layers.join(UPPER), &layers.join(WORK))
+}
+
+/// Lets go of what an unmounted folder had.
+async fn forget(host: &Host, record: &MountRecord) -> Result<()> {
+    let (catalogue, kept) = (host.catalogue.clone(), record.clone());
+    blocking(move || {
+        if let Some(layers) = &kept.writable {
+            remove_all(layers)?;
+        }
+        catalogue.remove_mount(&kept.path)
+    })
+    .await?;
+    host.mounts.release(host, &record.snapshot).await
+}
+
+fn remove_all(folder: &Path) -> StoreResult<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::io("remove", folder)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn layers_folder(host: &Host) -> PathBuf {
+    let name = SnapshotId::random().to_string();
+    host.config.root.join("writable").join(name)
+}
+
+/// The path without symbolic links, if a snapshot may be mounted there.
+fn check(asked: &Path, ours: &[PathBuf]) -> Result<PathBuf, Error> {
+    let unusable = |why: &str| {
+        let message = format!("{} {why}", asked.display());
+        ErrorReport::new(ErrorCode::Usage, "unusable-folder", message)
+            .hint("Give an existing folder of your own, for instance a new one")
+    };
+    if !asked.is_absolute() || asked.file_name().is_none() {
+        return Err(unusable("is not the absolute path of a folder").into());
+    }
+    let path = real(asked)?;
+    // Asks no server: one that is dead would never answer.
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC;
+    let about = statx(CWD, &path, flags, StatxFlags::TYPE).map_err(|error| match error {
+        Errno::NOENT => no_folder(&path),
+        _ => StoreError::io("look at", &path)(error),
+    })?;
+    if FileType::from_raw_mode(about.stx_mode.into()) != FileType::Directory {
+        return Err(unusable("is no folder").into());
+    }
+    for folder in ours {
+        let folder = fs::canonicalize(folder).map_err(StoreError::io("look at", folder))?;
+        if path.starts_with(&folder) || folder.starts_with(&path) {
+            return Err(unusable("holds the daemon's own files, or lies among them").into());
+        }
+    }
+    Ok(path)
+}
+
+/// The path without symbolic links above its last component; that one is not looked at, because a mount may stand
+/// there whose server does not answer.
+fn real(path: &Path) -> StoreResult<PathBuf> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Ok(path.to_owned());
+    };
+    let parent = fs::canonicalize(parent).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => no_folder(parent),
+        _ => StoreError::io("look at", parent)(error),
+    })?;
+    Ok(parent.join(name))
+}
+
+fn no_folder(path: &Path) -> StoreError {
+    StoreError::NotFound {
+        what: "Folder",
+        name: path.display().to_string(),
+    }
+}
+
+fn view(record: &MountRecord) -> MountView {
+    MountView {
+        path: snap_api::WirePath::from(record.path.as_path()),
+        snapshot: record.snapshot.to_string(),
+        writable: record.writable.is_some(),
+    }
+}

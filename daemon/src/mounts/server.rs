@@ -1,0 +1,309 @@
+//! The process of one mount server: started, recognised after a restart of the daemon, waited for, ended.
+
+use std::{
+    fs::{self, File},
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::Errno,
+    process::{
+        Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open, pidfd_send_signal,
+    },
+};
+use serde::{Deserialize, Serialize};
+use snap_api::{ErrorCode, ErrorReport};
+use snap_store::SnapshotId;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
+use tracing::{info, warn};
+
+use super::{keeper::Death, places::Places};
+use crate::error::{Error, Result};
+
+/// How long a process may take to say that it is ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a process that should end is looked at.
+const POLL: Duration = Duration::from_millis(20);
+/// Bytes at the end of a log that are searched for its last line.
+const LOG_TAIL_BYTES: usize = 4096;
+
+/// A process that cannot be mistaken for a later one of the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ServerId {
+    pub(super) pid: u32,
+    /// In clock ticks since the machine started, as `/proc/PID/stat` has it.
+    pub(super) start_time: u64,
+}
+
+impl ServerId {
+    /// The living process of this number.
+    pub(super) fn of(pid: u32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The program's name stands in brackets and may hold anything.
+        let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+        let is_dead = matches!(fields.next()?, "Z" | "X" | "x");
+        let start_time = fields.nth(18)?.parse().ok()?;
+        (!is_dead).then_some(Self { pid, start_time })
+    }
+
+    pub(super) fn is_alive(self) -> bool {
+        Self::of(self.pid) == Some(self)
+    }
+
+    /// Waits for the end and forces it after `patience`.
+    pub(super) async fn end(self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        while self.is_alive() && Instant::now() < deadline {
+            tokio::time::sleep(POLL).await;
+        }
+        let Some(process) = self.descriptor() else {
+            return;
+        };
+        warn!(pid = self.pid, "Killing a mount server that does not end");
+        if let Err(error) = pidfd_send_signal(&process, Signal::KILL) {
+            warn!(pid = self.pid, %error, "Cannot kill a mount server");
+        }
+    }
+
+    /// A duplicate of the FUSE device the process has open.
+    pub(super) fn device(self) -> Option<OwnedFd> {
+        let process = self.descriptor()?;
+        let open = fs::read_dir(format!("/proc/{}/fd", self.pid)).ok()?;
+        open.flatten().find_map(|entry| {
+            let number = entry.file_name().to_str()?.parse().ok()?;
+            let copy = pidfd_getfd(&process, number, PidfdGetfdFlags::empty()).ok()?;
+            let is_device = snap_fs::mount::is_fuse_device(copy.as_fd());
+            is_device.is_ok_and(|is_device| is_device).then_some(copy)
+        })
+    }
+
+    /// Waits until the process has ended, whoever its parent is.
+    async fn ended(self) {
+        let Some(process) = self.descriptor() else {
+            return;
+        };
+        let (tell, told) = tokio::sync::oneshot::channel();
+        // A thread of its own: one of the runtime's would hold up the daemon's end.
+        let waiting = std::thread::Builder::new()
+            .name(format!("server-{}", self.pid))
+            .spawn(move || {
+                // The descriptor of a process can be read from once it has ended.
+                while poll(&mut [PollFd::new(&process, PollFlags::IN)], None) == Err(Errno::INTR) {}
+                let _ = tell.send(());
+            });
+        match waiting {
+            Ok(_) => drop(told.await),
+            Err(error) => warn!(pid = self.pid, %error, "Looking at a mount server instead"),
+        }
+        while self.is_alive() {
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// `None` when the process has ended.
+    fn descriptor(self) -> Option<OwnedFd> {
+        let pid = Pid::from_raw(self.pid.cast_signed())?;
+        let process = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+        // Looked at again: the number might have been given away before the descriptor was opened.
+        self.is_alive().then_some(process)
+    }
+}
+
+/// What a new server meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Begin {
+    /// A device nobody has served yet.
+    Anew,
+    /// A device that another server has served.
+    Resuming,
+}
+
+/// Starts the server of a mounted snapshot and waits until it serves. It is expected to live until `is_ending`.
+pub(super) async fn start(
+    places: &Places,
+    id: SnapshotId,
+    device: &OwnedFd,
+    begin: Begin,
+    is_ending: Arc<AtomicBool>,
+) -> Result<ServerId> {
+    let device = device
+        .try_clone()
+        .map_err(Error::io("duplicate", "/dev/fuse"))?;
+    let mut command = Command::new(&places.mount_server);
+    command
+        .arg("serve")
+        .arg("--root")
+        .arg(&places.root)
+        .args(["--snapshot", &id.to_string()])
+        .args(["--cache-bytes", &places.cache_bytes.to_string()])
+        .args(["--threads", &places.threads.to_string()])
+        .stdin(Stdio::from(device));
+    if begin == Begin::Resuming {
+        command.arg("--resume");
+    }
+    let log = places.log(&id);
+    let (child, server) = start_ready(&mut command, &log).await?;
+    let watched = Watched {
+        death: Death {
+            snapshot: id,
+            server,
+        },
+        is_ending,
+        log,
+    };
+    let deaths = places.deaths.clone();
+    tokio::spawn(async move {
+        if watched.child_died(child).await {
+            let _ = deaths.send(watched.death);
+        }
+    });
+    Ok(server)
+}
+
+/// Starts a process of ours that outlives the daemon, and waits for its `ready`.
+pub(super) async fn start_ready(command: &mut Command, log: &Path) -> Result<(Child, ServerId)> {
+    let program = command.as_std().get_program().to_owned();
+    let stderr = File::create(log).map_err(Error::io("create", log))?;
+    command
+        .stdout(Stdio::piped())
+        .stderr(stderr)
+        .current_dir("/")
+        // Sockets, watchdog and descriptors that systemd gave are the daemon's alone.
+        .env_clear()
+        // A process with few threads has no use for an arena a thread.
+        .env("MALLOC_ARENA_MAX", "2")
+        // Until it has a session of its own, a terminal's interrupt must not reach it.
+        .process_group(0);
+    let mut child = command
+        .spawn()
+        .map_err(Error::io("start", Path::new(&program)))?;
+    let mut line = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        let mut stdout = BufReader::new(stdout);
+        let _ = tokio::time::timeout(READY_TIMEOUT, stdout.read_line(&mut line)).await;
+    }
+    let server = child.id().and_then(ServerId::of);
+    match server {
+        Some(server) if line == "ready\n" => Ok((child, server)),
+        _ => {
+            let _ = child.kill().await;
+            Err(not_ready(Path::new(&program), log))
+        }
+    }
+}
+
+/// Reports the end of a server that an earlier daemon started, unless it was to end.
+pub(super) fn watch_adopted(
+    places: &Places,
+    id: SnapshotId,
+    server: ServerId,
+    is_ending: Arc<AtomicBool>,
+) {
+    let (deaths, log) = (places.deaths.clone(), places.log(&id));
+    tokio::spawn(async move {
+        server.ended().await;
+        if !is_ending.load(Ordering::Acquire) {
+            let said = last_words(&log);
+            warn!(snapshot = %id, said, "A mount server has ended, and was not told to");
+            let _ = deaths.send(Death {
+                snapshot: id,
+                server,
+            });
+        }
+    });
+}
+
+/// A server that was started here.
+struct Watched {
+    death: Death,
+    is_ending: Arc<AtomicBool>,
+    log: PathBuf,
+}
+
+impl Watched {
+    /// Reaps the server; true when it was not to end and somebody may still need it.
+    async fn child_died(&self, mut child: Child) -> bool {
+        let status = child.wait().await;
+        let snapshot = self.death.snapshot;
+        match status {
+            _ if self.is_ending.load(Ordering::Acquire) => {
+                info!(%snapshot, "A mount server has ended");
+                return false;
+            }
+            Ok(status) if status.success() => {
+                warn!(%snapshot, "A snapshot was unmounted by somebody else");
+                return false;
+            }
+            Ok(status) => {
+                let said = last_words(&self.log);
+                warn!(%snapshot, %status, said, "A mount server has died");
+            }
+            Err(error) => warn!(%snapshot, %error, "Cannot wait for a mount server"),
+        }
+        true
+    }
+}
+
+fn not_ready(program: &Path, log: &Path) -> Error {
+    let message = format!("{} does not serve: {}", program.display(), last_words(log));
+    ErrorReport::new(ErrorCode::Unavailable, "mount-server-failed", message)
+        .hint("Look at the daemon's log, and run `snapctl verify` when it speaks of damage")
+        .into()
+}
+
+/// The last line of a log.
+fn last_words(log: &Path) -> String {
+    let said = fs::read(log).unwrap_or_default();
+    let tail = &said[said.len().saturating_sub(LOG_TAIL_BYTES)..];
+    let tail = String::from_utf8_lossy(tail);
+    tail.lines().last().unwrap_or("it said nothing").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_recognised_and_a_dead_one_is_not() {
+        let own = ServerId::of(std::process::id()).unwrap();
+        assert!(own.is_alive());
+        let earlier = ServerId {
+            start_time: own.start_time - 1,
+            ..own
+        };
+        assert!(!earlier.is_alive());
+    }
+
+    #[tokio::test]
+    async fn a_program_that_fails_is_reported_with_its_last_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "echo first >&2; echo the reason >&2; exit 1"]);
+        let failed = start_ready(&mut command, &folder.path().join("log")).await;
+        let message = failed.unwrap_err().to_string();
+        assert!(message.contains("the reason"), "{message}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_does_not_end_is_killed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "echo ready; exec sleep 100"]);
+        let started = start_ready(&mut command, &folder.path().join("log")).await;
+        let (mut child, server) = started.unwrap();
+        server.end(Duration::from_millis(50)).await;
+        assert!(!child.wait().await.unwrap().success());
+        assert!(!server.is_alive());
+    }
+}

@@ -1,0 +1,263 @@
+//! The pause: a container stands still exactly as long as the guard lives, and a record on disk lets the next start thaw it.
+//!
+//! Behind each guard a keeper task waits for the guard to go, whichever way it goes, and thaws. It asks containerd
+//! first, because the shim keeps a state of its own; when containerd is away it writes the cgroup's freezer, and
+//! leaves the record, so that the shim's state is put right later. No pause outlives `LONGEST_PAUSE`.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use snap_api::{ErrorCode, ErrorReport};
+use snap_store::Namespace;
+use tokio::{sync::oneshot, task::JoinHandle};
+use tracing::{error, info, warn};
+
+use self::record::PauseRecord;
+use crate::{
+    containerd::{Containerd, TaskStatus},
+    error::Result,
+    host::Host,
+};
+
+mod freezer;
+mod record;
+
+/// A scan reads metadata alone and takes milliseconds; whatever keeps a container still for this long is stuck.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Between two attempts to put right what containerd believes of a container that its freezer has thawed.
+const RETRY: Duration = Duration::from_secs(2);
+/// How often containerd is asked before the freezer is written instead.
+const ATTEMPTS: usize = 3;
+
+/// A paused container. Dropping it thaws; `thaw` thaws and says for how long it stood still.
+#[derive(Debug)]
+pub struct PauseGuard {
+    /// `None` when the container's user had paused it: it is nobody's here to thaw.
+    keeper: Option<Keeper>,
+}
+
+#[derive(Debug)]
+struct Keeper {
+    /// Dropped, it tells the keeper to thaw.
+    hold: oneshot::Sender<()>,
+    outcome: JoinHandle<Outcome>,
+}
+
+#[derive(Debug)]
+struct Outcome {
+    pause: Duration,
+    in_time: bool,
+}
+
+impl PauseGuard {
+    /// Writes the record, then pauses. A container its user had paused already is left alone and stays paused.
+    ///
+    /// # Errors
+    /// `not-running` when it has no running task; it is never left paused by a call that fails.
+    pub async fn pause(host: &Arc<Host>, namespace: &Namespace, container: &str) -> Result<Self> {
+        let task = host.containerd.task(namespace, container).await?;
+        let pid = match task {
+            Some(task) if task.status == TaskStatus::Paused => return Ok(Self { keeper: None }),
+            Some(task) if task.status == TaskStatus::Running => task.pid,
+            _ => return Err(not_running(container)),
+        };
+        let record = PauseRecord::new(namespace, container, pid);
+        let folder = host.config.state.join("pauses");
+        let record = crate::blocking(move || record.write(&folder)).await?;
+        let since = Instant::now();
+        let paused = host.containerd.pause(namespace, container).await;
+        let (hold, released) = oneshot::channel();
+        let frozen = Frozen {
+            record,
+            is_thawed: false,
+        };
+        let outcome = tokio::spawn(keep(host.containerd.clone(), frozen, since, released));
+        let guard = Self {
+            keeper: Some(Keeper { hold, outcome }),
+        };
+        match paused {
+            Ok(()) => Ok(guard),
+            Err(fault) => {
+                guard.thaw().await?;
+                Err(fault.into())
+            }
+        }
+    }
+
+    /// Thaws, removes the record and returns the pause in microseconds.
+    ///
+    /// # Errors
+    /// `pause-too-long` when the container was thawed before, because it stood still for too long: what was
+    /// captured is then not of one instant.
+    pub async fn thaw(self) -> Result<u64> {
+        let Some(Keeper { hold, outcome }) = self.keeper else {
+            return Ok(0);
+        };
+        drop(hold);
+        let outcome = outcome.await.map_err(|panic| {
+            let message = "The task that thaws the container has ended early";
+            ErrorReport::new(ErrorCode::Internal, "thaw-lost", message).caused_by(&panic)
+        })?;
+        if !outcome.in_time {
+            let message = format!(
+                "The container stood still for more than {} s and was thawed before its capture ended",
+                LONGEST_PAUSE.as_secs()
+            );
+            return Err(ErrorReport::new(ErrorCode::TimedOut, "pause-too-long", message).into());
+        }
+        Ok(u64::try_from(outcome.pause.as_micros()).unwrap_or(u64::MAX))
+    }
+}
+
+/// Thaws every container an earlier daemon left paused. Called first at start; containers containerd cannot resume now
+/// (it is away) are thawed through their cgroup, and the record goes once that is done.
+///
+/// # Errors
+/// When the folder of records cannot be read.
+pub async fn thaw_leftovers(host: &Arc<Host>) -> Result<()> {
+    let folder = host.config.state.join("pauses");
+    let records = crate::blocking(move || PauseRecord::read_all(&folder)).await?;
+    for record in records {
+        info!(
+            namespace = record.namespace(),
+            container = record.container(),
+            "Thawing a container left paused"
+        );
+        let frozen = Frozen {
+            record,
+            is_thawed: false,
+        };
+        thaw_for_good(&host.containerd, frozen).await;
+    }
+    Ok(())
+}
+
+/// The situation of a container that cannot be captured because nothing runs in it.
+pub(crate) fn not_running(container: &str) -> crate::Error {
+    ErrorReport::new(
+        ErrorCode::Conflict,
+        "not-running",
+        format!("Container {container} is not running"),
+    )
+    .hint("Start its task first")
+    .into()
+}
+
+/// Waits for the guard to go, or for the longest pause, and thaws.
+async fn keep(
+    containerd: Containerd,
+    frozen: Frozen,
+    since: Instant,
+    released: oneshot::Receiver<()>,
+) -> Outcome {
+    let in_time = tokio::time::timeout(LONGEST_PAUSE, released).await.is_ok();
+    if !in_time {
+        error!(
+            container = frozen.record.container(),
+            "A pause has lasted too long and is ended"
+        );
+    }
+    thaw_for_good(&containerd, frozen).await;
+    Outcome {
+        pause: since.elapsed(),
+        in_time,
+    }
+}
+
+/// Thaws by whatever means there are; returns as soon as the container runs.
+async fn thaw_for_good(containerd: &Containerd, frozen: Frozen) {
+    for _ in 0..ATTEMPTS {
+        match resume(containerd, &frozen.record).await {
+            Resumed::Yes => return frozen.finish(),
+            Resumed::Refused => {}
+            Resumed::Unanswered => break,
+        }
+    }
+    warn!(
+        container = frozen.record.container(),
+        "containerd does not resume the container, its freezer is written instead"
+    );
+    frozen.thaw_by_cgroup();
+    let containerd = containerd.clone();
+    tokio::spawn(async move {
+        while resume(&containerd, &frozen.record).await != Resumed::Yes {
+            frozen.thaw_by_cgroup();
+            tokio::time::sleep(RETRY).await;
+        }
+        frozen.finish();
+    });
+}
+
+/// What came of asking containerd to resume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Resumed {
+    /// The container runs, or is gone, and containerd believes so too.
+    Yes,
+    /// containerd would not.
+    Refused,
+    /// containerd is away.
+    Unanswered,
+}
+
+async fn resume(containerd: &Containerd, record: &PauseRecord) -> Resumed {
+    let Ok(namespace) = record.namespace().parse::<Namespace>() else {
+        return Resumed::Yes;
+    };
+    match containerd.resume(&namespace, record.container()).await {
+        Ok(()) => return Resumed::Yes,
+        Err(fault) if fault.is_silence() => return Resumed::Unanswered,
+        Err(_) => {}
+    }
+    match containerd.task(&namespace, record.container()).await {
+        Ok(Some(task)) if task.status == TaskStatus::Paused => {}
+        Ok(_) => return Resumed::Yes,
+        Err(_) => return Resumed::Unanswered,
+    }
+    // The shim refuses to resume what it finds thawed already, and would call it paused for ever.
+    record.refreeze();
+    match containerd.resume(&namespace, record.container()).await {
+        Ok(()) => Resumed::Yes,
+        Err(_) => Resumed::Refused,
+    }
+}
+
+/// A container that stands still and its record. Should the runtime end before the keeper has thawed, the freezer
+/// is written on the way out; the record stays for the next start.
+#[derive(Debug)]
+struct Frozen {
+    record: PauseRecord,
+    is_thawed: bool,
+}
+
+impl Frozen {
+    fn thaw_by_cgroup(&self) {
+        if let Err(error) = self.record.thaw() {
+            let error: &dyn std::error::Error = &error;
+            warn!(
+                container = self.record.container(),
+                error, "Cannot write the container's freezer"
+            );
+        }
+    }
+
+    fn finish(mut self) {
+        self.is_thawed = true;
+        if let Err(error) = self.record.remove() {
+            let error: &dyn std::error::Error = &error;
+            warn!(
+                container = self.record.container(),
+                error, "Cannot remove the record of a pause"
+            );
+        }
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        if !self.is_thawed {
+            self.thaw_by_cgroup();
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! The recipe of restore.
+//!
+//! A restored container has a fresh upper layer over the snapshot's mount, which all its clones share; nothing is
+//! copied and nothing is read but what it touches. When the snapshot has expired and nobody insists, a fresh
+//! container is made from the original's image and configuration instead, and the answer says so.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+use futures::{FutureExt, StreamExt, stream};
+use snap_api::{ErrorCode, ErrorReport, NetworkChoice, Restored};
+use snap_store::{
+    ContainerConfig, ContainerRecord, Error as StoreError, Meta, Namespace, Origin, Progress,
+    SnapshotRecord,
+};
+use tracing::{info, warn};
+
+use crate::{
+    blocking, clock,
+    containerd::{Containerd, Fault, NewContainer},
+    containers,
+    error::Result,
+    host::Host,
+    jobs::JobHandle,
+    spec::{self, SpecPlan},
+};
+
+pub(crate) mod folders;
+
+/// Containers made at the same time; more only wait for runc.
+const AT_ONCE: usize = 8;
+/// Marks a container as one of this daemon's, with the id of the container the snapshot was made of.
+pub(crate) const ORIGIN_LABEL: &str = "snapshotd.io/origin";
+/// Names the snapshot a container stands on.
+pub(crate) const SNAPSHOT_LABEL: &str = "snapshotd.io/snapshot";
+
+/// A restore request after parsing.
+#[derive(Clone, Debug)]
+pub struct RestorePlan {
+    /// Namespace.
+    pub namespace: Namespace,
+    /// The snapshot, Active when it was resolved.
+    pub snapshot: SnapshotRecord,
+    /// Ids of the new containers.
+    pub ids: Vec<String>,
+    /// Restore although expired.
+    pub force: bool,
+    /// Leave the tasks unstarted.
+    pub no_start: bool,
+    /// Network of the new containers.
+    pub network: NetworkChoice,
+    /// Bind mounts to keep, by destination.
+    pub keep_mounts: Vec<String>,
+    /// Bind mounts to leave out, by destination.
+    pub drop_mounts: Vec<String>,
+}
+
+/// Everything the clones have in common.
+#[derive(Debug)]
+struct Blueprint {
+    plan: RestorePlan,
+    /// The captured configuration, with a runtime that can be trusted.
+    config: ContainerConfig,
+    labels: BTreeMap<String, String>,
+    root_meta: Meta,
+    base: Base,
+}
+
+/// What a new container's root is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Base {
+    /// The snapshot, mounted at this folder once it is.
+    Snapshot(PathBuf),
+    /// The layers the original was made from.
+    Image,
+}
+
+/// Checks what can be checked without changing anything: ids are free in containerd, bind mounts have a policy,
+/// the manifest is readable, containerd answers.
+///
+/// # Errors
+/// The first thing that would make `restore` fail.
+pub async fn check(host: &Host, plan: &RestorePlan) -> Result<()> {
+    let blueprint = Blueprint::read(host, plan.clone()).await?;
+    check_network(&plan.network)?;
+    let mut seen = HashSet::new();
+    for id in &plan.ids {
+        let is_taken = host
+            .containerd
+            .find_container(&plan.namespace, id)
+            .await?
+            .is_some();
+        if is_taken || !seen.insert(id) {
+            let message = format!(
+                "Container {id} exists already in namespace {}",
+                plan.namespace
+            );
+            return Err(ErrorReport::new(ErrorCode::Conflict, "id-taken", message)
+                .hint("Choose another id, or none to have one made up")
+                .into());
+        }
+        blueprint.spec(host, id)?;
+    }
+    if blueprint.base == Base::Image {
+        blueprint.check_parent(&host.containerd).await?;
+    }
+    Ok(())
+}
+
+/// What runc would find out only when the first container is half made.
+fn check_network(network: &NetworkChoice) -> Result<()> {
+    match network {
+        NetworkChoice::Path(path) if !Path::new(path).exists() => {
+            let message = format!("There is no network namespace at {path}");
+            Err(
+                ErrorReport::new(ErrorCode::NotFound, "network-not-found", message)
+                    .hint("`ip netns add NAME` makes one at /run/netns/NAME")
+                    .into(),
+            )
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Restores all or none: when one of the containers cannot be made, those made before it are undone.
+///
+/// # Errors
+/// Whatever ended the first container that could not be made.
+pub async fn restore(host: &Arc<Host>, plan: RestorePlan, job: &JobHandle) -> Result<Restored> {
+    let started = Instant::now();
+    info!(snapshot = %plan.snapshot.id, namespace = %plan.namespace, count = plan.ids.len(), "Restoring a snapshot");
+    job.phase("check");
+    check(host, &plan).await?;
+    let mut blueprint = Blueprint::read(host, plan).await?;
+    let mut enrolled = Vec::with_capacity(blueprint.plan.ids.len());
+    let made = make_all(host, &mut blueprint, &mut enrolled, job).await;
+    let warnings = match made {
+        Ok(warnings) => warnings,
+        Err(error) => {
+            undo(host, &enrolled).await;
+            return Err(error);
+        }
+    };
+    let Blueprint { plan, base, .. } = &blueprint;
+    let snapshot = &plan.snapshot.id;
+    host.catalogue.touch(snapshot, clock::now())?;
+    let mut containers = Vec::with_capacity(enrolled.len());
+    for record in &enrolled {
+        containers.push(containers::view(host, record).await?);
+    }
+    let elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    info!(%snapshot, count = containers.len(), elapsed_us, "Restored a snapshot");
+    Ok(Restored {
+        containers,
+        snapshot: snapshot.to_string(),
+        restored_from_snapshot: *base != Base::Image,
+        ttl_expired: has_expired(&plan.snapshot),
+        elapsed_us,
+        warnings,
+    })
+}
+
+/// Makes every container; `enrolled` are those to be undone when this fails. They use the snapshot from the moment
+/// they are in the catalogue, so neither it nor its mount can go away meanwhile. They are complete all at once, at
+/// the end: a daemon that dies before has made none of them.
+async fn make_all(
+    host: &Arc<Host>,
+    blueprint: &mut Blueprint,
+    enrolled: &mut Vec<ContainerRecord>,
+    job: &JobHandle,
+) -> Result<Vec<String>> {
+    for id in &blueprint.plan.ids {
+        let record = blueprint.record(host, id);
+        host.catalogue.insert_container(&record)?;
+        enrolled.push(record);
+    }
+    job.phase("mount");
+    blueprint.mount(host).await?;
+    job.phase("containers");
+    let mut making = Vec::with_capacity(enrolled.len());
+    for record in &*enrolled {
+        making.push(blueprint.make(host, record, job).boxed());
+    }
+    let made: Vec<Result<_>> = stream::iter(making).buffered(AT_ONCE).collect().await;
+    let mut warnings = Vec::new();
+    for said in made {
+        warnings = said?;
+    }
+    if job.is_cancelled() {
+        return Err(StoreError::Cancelled.into());
+    }
+    for record in enrolled {
+        let ContainerRecord { namespace, id, .. } = record;
+        host.catalogue.complete_container(namespace, id)?;
+        record.is_complete = true;
+    }
+    Ok(warnings)
+}
+
+/// Undoes what was made. What cannot be undone now is incomplete in the catalogue, and undone at the next start.
+async fn undo(host: &Arc<Host>, enrolled: &[ContainerRecord]) {
+    for record in enrolled {
+        if let Err(error) = containers::discard(host, record).await {
+            let error: &dyn std::error::Error = &error;
+            warn!(
+                container = record.id,
+                error, "Cannot undo a restore now, the next start will"
+            );
+        }
+    }
+}
+
+impl Blueprint {
+    async fn read(host: &Host, plan: RestorePlan) -> Result<Self> {
+        let (store, id) = (host.store.clone(), plan.snapshot.id);
+        let manifest = blocking(move || store.manifest(&id)).await?;
+        let Origin::Container(captured) = manifest.origin else {
+            let message = format!("Snapshot {id} holds a folder, not a container");
+            return Err(
+                ErrorReport::new(ErrorCode::Conflict, "not-a-container", message)
+                    .hint("Look at it with `snapctl mount`, or copy it out with `snapctl copy`")
+                    .into(),
+            );
+        };
+        let mut labels = spec::labels(&captured);
+        labels.insert(ORIGIN_LABEL.to_owned(), captured.id.clone());
+        let is_fresh = has_expired(&plan.snapshot) && !plan.force;
+        let base = if is_fresh {
+            Base::Image
+        } else {
+            labels.insert(SNAPSHOT_LABEL.to_owned(), id.to_string());
+            Base::Snapshot(PathBuf::new())
+        };
+        Ok(Self {
+            config: spec::runtime(&captured)?,
+            root_meta: manifest.root_meta,
+            labels,
+            base,
+            plan,
+        })
+    }
+
+    /// Mounts the snapshot, once for all.
+    async fn mount(&mut self, host: &Host) -> Result<()> {
+        if let Base::Snapshot(folder) = &mut self.base {
+            *folder = host.mounts.ensure(host, &self.plan.snapshot.id).await?;
+        }
+        Ok(())
+    }
+
+    /// The spec of the container `id`, and what was left out of it.
+    fn spec(&self, host: &Host, id: &str) -> Result<(serde_json::Value, Vec<String>)> {
+        let rootfs = match self.base {
+            Base::Snapshot(_) => {
+                containers::folder(host, &self.plan.namespace, id).join(folders::ROOTFS)
+            }
+            // Relative to the bundle, where the runtime mounts the layers.
+            Base::Image => PathBuf::from(folders::ROOTFS),
+        };
+        spec::derive(&SpecPlan {
+            captured: &self.config,
+            namespace: self.plan.namespace.as_str(),
+            id,
+            rootfs: &rootfs,
+            network: &self.plan.network,
+            keep_mounts: &self.plan.keep_mounts,
+            drop_mounts: &self.plan.drop_mounts,
+        })
+    }
+
+    /// A fresh container needs the layers the original was made from.
+    async fn check_parent(&self, containerd: &Containerd) -> Result<()> {
+        let ContainerConfig {
+            snapshotter,
+            parent,
+            image,
+            ..
+        } = &self.config;
+        let found = match parent.as_str() {
+            "" => None,
+            parent => Fault::absent_as_none(
+                containerd
+                    .snapshot(&self.plan.namespace, snapshotter, parent)
+                    .await,
+            )?,
+        };
+        if found.is_some() {
+            return Ok(());
+        }
+        let message = format!(
+            "Snapshot {} has expired, and the layers to make a fresh container from are gone",
+            self.plan.snapshot.id
+        );
+        let image = if image.is_empty() { "its image" } else { image };
+        Err(
+            ErrorReport::new(ErrorCode::Unavailable, "image-gone", message)
+                .hint(format!(
+                    "Pull and unpack {image}, or restore the snapshot with --force"
+                ))
+                .into(),
+        )
+    }
+
+    fn record(&self, host: &Host, id: &str) -> ContainerRecord {
+        let namespace = &self.plan.namespace;
+        ContainerRecord {
+            namespace: namespace.clone(),
+            id: id.to_owned(),
+            snapshot: (self.base != Base::Image).then_some(self.plan.snapshot.id),
+            folder: containers::folder(host, namespace, id),
+            is_complete: false,
+            created_at: clock::now(),
+        }
+    }
+
+    /// One container, running unless that was not wanted, and what was left out of its spec.
+    async fn make(
+        &self,
+        host: &Arc<Host>,
+        record: &ContainerRecord,
+        job: &JobHandle,
+    ) -> Result<Vec<String>> {
+        if job.is_cancelled() {
+            return Err(StoreError::Cancelled.into());
+        }
+        let warnings = self.assemble(host, record).await?;
+        job.advance(1, 0);
+        Ok(warnings)
+    }
+
+    async fn assemble(&self, host: &Arc<Host>, record: &ContainerRecord) -> Result<Vec<String>> {
+        let (namespace, id) = (&record.namespace, record.id.as_str());
+        let (folder, meta, base) = (
+            record.folder.clone(),
+            self.root_meta.clone(),
+            self.base.clone(),
+        );
+        let standing = move || {
+            folders::make(&folder, &meta)?;
+            match base {
+                Base::Snapshot(lower) => folders::ensure_mounted(&folder, &lower),
+                Base::Image => Ok(()),
+            }
+        };
+        blocking(standing).await?;
+        let (spec, warnings) = self.spec(host, id)?;
+        let is_fresh = self.base == Base::Image;
+        let new = NewContainer {
+            id,
+            config: &self.config,
+            spec: &spec,
+            labels: &self.labels,
+            snapshot_key: is_fresh.then_some(id),
+        };
+        host.containerd.create_container(namespace, &new).await?;
+        if is_fresh {
+            // After the container that names it, so that containerd's collection never finds it unused.
+            let ContainerConfig {
+                snapshotter,
+                parent,
+                ..
+            } = &self.config;
+            host.containerd
+                .prepare_snapshot(namespace, snapshotter, id, parent)
+                .await?;
+        }
+        if !self.plan.no_start {
+            containers::start_task(host, record).await?;
+        }
+        Ok(warnings)
+    }
+}
+
+fn has_expired(snapshot: &SnapshotRecord) -> bool {
+    snapshot.expires_at.is_some_and(|at| at <= clock::now())
+}

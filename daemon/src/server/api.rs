@@ -1,0 +1,350 @@
+//! The calls, each a few lines: who may, which recipe, how it is answered.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use snap_api::{
+    ContainerRequest, ContainerView, CopyRequest, CreateRequest, DiffEntry, DiffRequest,
+    DoctorReport, ErrorCode, ErrorReport, Hello, HelloRequest, JobRequest, JobStarted, JobView,
+    JobWaitRequest, LabelRequest, ListRequest, MountRequest, MountView, PROTOCOL_MAJOR,
+    PROTOCOL_MINOR, Page, ReferenceRequest, RemoveRequest, Removed, RestoreRequest, SnapshotDetail,
+    SnapshotView, Snapshotd, Status, StatusRequest, TagRequest, TreeEntry, TreeRequest, TtlRequest,
+    UnmountRequest, VerifyRequest,
+};
+use tarpc::context::Context;
+use tokio::sync::Semaphore;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{debug, info, warn};
+
+use super::{browse, changes, parse, peer::Peer, tree, work};
+use crate::{containers, doctor, error::Result, host::Host, jobs::panicked, status};
+
+type Answer<T> = Result<T, ErrorReport>;
+
+/// Calls of one connection under way at once; the others wait for their turn.
+const CONCURRENT_CALLS: usize = 16;
+/// Calls of one connection that wait for jobs. They have places of their own, so that they keep nobody waiting.
+const CONCURRENT_WAITS: usize = 128;
+
+/// One connection's view of the daemon.
+#[derive(Clone, Debug)]
+pub(super) struct Api {
+    host: Arc<Host>,
+    peer: Peer,
+    /// Why this connection is served with nothing but this answer.
+    refusal: Option<Arc<ErrorReport>>,
+    calls: Arc<Semaphore>,
+    waits: Arc<Semaphore>,
+}
+
+impl Api {
+    pub(super) fn new(host: Arc<Host>, peer: Peer, refusal: Option<ErrorReport>) -> Self {
+        Self {
+            host,
+            peer,
+            refusal: refusal.map(Arc::new),
+            calls: Arc::new(Semaphore::new(CONCURRENT_CALLS)),
+            waits: Arc::new(Semaphore::new(CONCURRENT_WAITS)),
+        }
+    }
+
+    /// Answers a question; it ends when the client leaves.
+    async fn ask<T, F>(self, verb: &'static str, question: impl FnOnce(Arc<Host>) -> F) -> Answer<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        self.admit()?;
+        let _turn = self
+            .calls
+            .acquire()
+            .await
+            .expect("a connection's calls are never closed");
+        let asked = AbortOnDropHandle::new(tokio::spawn(question(Arc::clone(&self.host))));
+        let answer = match asked.await {
+            Ok(answer) => answer.map_err(ErrorReport::from),
+            Err(panic) => Err(panicked(&panic)),
+        };
+        answer.inspect_err(|error| self.log(verb, error))
+    }
+
+    /// Makes a change; it goes on to its end when the client leaves.
+    async fn change<T, F>(
+        self,
+        verb: &'static str,
+        subject: &str,
+        change: impl FnOnce(Arc<Host>) -> F,
+    ) -> Answer<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        self.admit()?;
+        let _turn = self
+            .calls
+            .acquire()
+            .await
+            .expect("a connection's calls are never closed");
+        let (uid, begun) = (self.peer.uid, Instant::now());
+        info!(verb, subject, uid, "Started a change");
+        let answer = self.host.change(change(Arc::clone(&self.host))).await;
+        let elapsed_ms = begun.elapsed().as_millis();
+        match answer.map_err(ErrorReport::from) {
+            Ok(answer) => {
+                info!(verb, subject, uid, elapsed_ms, "Finished a change");
+                Ok(answer)
+            }
+            Err(error) => {
+                info!(
+                    verb,
+                    subject,
+                    uid,
+                    elapsed_ms,
+                    reason = error.reason,
+                    "Refused a change"
+                );
+                self.log(verb, &error);
+                Err(error)
+            }
+        }
+    }
+
+    fn admit(&self) -> Answer<()> {
+        match &self.refusal {
+            Some(refusal) => Err(ErrorReport::clone(refusal)),
+            None => Ok(()),
+        }
+    }
+
+    /// What is the client's business is told to the client; what is the operator's stands in the log as well.
+    fn log(&self, verb: &'static str, error: &ErrorReport) {
+        let (uid, reason) = (self.peer.uid, &error.reason);
+        match error.code {
+            ErrorCode::Internal | ErrorCode::Unavailable | ErrorCode::Corrupt => {
+                warn!(verb, uid, reason, %error, "A call failed");
+            }
+            _ => debug!(verb, uid, reason, %error, "A call was refused"),
+        }
+    }
+}
+
+impl Snapshotd for Api {
+    async fn hello(self, _: Context, request: HelloRequest) -> Answer<Hello> {
+        self.admit()?;
+        let HelloRequest { major, minor, .. } = request;
+        debug!(
+            client = request.client.escape_debug().to_string(),
+            major, minor, "Hello"
+        );
+        if major == PROTOCOL_MAJOR {
+            return Ok(Hello {
+                major: PROTOCOL_MAJOR,
+                minor: PROTOCOL_MINOR,
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+            });
+        }
+        let message = format!("snapshotd speaks protocol {PROTOCOL_MAJOR}, the client {major}");
+        let hint = format!("Use the snapctl of snapshotd {}", env!("CARGO_PKG_VERSION"));
+        Err(ErrorReport::new(ErrorCode::Unavailable, "protocol-version", message).hint(hint))
+    }
+
+    async fn create_start(self, _: Context, request: CreateRequest) -> Answer<JobStarted> {
+        let peer = self.peer;
+        self.ask("create", move |host| async move {
+            work::create(&host, peer, request).await
+        })
+        .await
+    }
+
+    async fn restore_start(self, _: Context, request: RestoreRequest) -> Answer<JobStarted> {
+        let peer = self.peer;
+        self.ask("restore", move |host| async move {
+            work::restore(&host, peer, request).await
+        })
+        .await
+    }
+
+    async fn copy_start(self, _: Context, request: CopyRequest) -> Answer<JobStarted> {
+        let peer = self.peer;
+        self.ask("copy", move |host| async move {
+            work::copy(&host, peer, request).await
+        })
+        .await
+    }
+
+    async fn verify_start(self, _: Context, request: VerifyRequest) -> Answer<JobStarted> {
+        self.ask("verify", |host| async move {
+            work::verify(&host, request).await
+        })
+        .await
+    }
+
+    async fn job_wait(self, _: Context, request: JobWaitRequest) -> Answer<JobView> {
+        self.admit()?;
+        let _turn = self.waits.try_acquire().map_err(|_| {
+            let message = format!("This connection waits for {CONCURRENT_WAITS} jobs already");
+            ErrorReport::new(ErrorCode::Limit, "too-many-waits", message)
+        })?;
+        let limit = Duration::from_millis(request.max_wait_ms);
+        let waited = self
+            .host
+            .jobs
+            .wait(&request.job, request.since_seq, limit)
+            .await;
+        waited.map_err(ErrorReport::from)
+    }
+
+    async fn job_cancel(self, _: Context, request: JobRequest) -> Answer<JobView> {
+        self.ask(
+            "cancel",
+            |host| async move { host.jobs.cancel(&request.job) },
+        )
+        .await
+    }
+
+    async fn job_list(self, _: Context, request: ListRequest) -> Answer<Page<JobView>> {
+        self.ask("jobs", |host| async move { browse::jobs(&host, &request) })
+            .await
+    }
+
+    async fn list(self, _: Context, request: ListRequest) -> Answer<Page<SnapshotView>> {
+        self.ask("list", |host| async move {
+            browse::snapshots(&host, &request).await
+        })
+        .await
+    }
+
+    async fn show(self, _: Context, request: ReferenceRequest) -> Answer<SnapshotDetail> {
+        self.ask(
+            "show",
+            |host| async move { browse::show(&host, &request).await },
+        )
+        .await
+    }
+
+    async fn remove(self, _: Context, request: RemoveRequest) -> Answer<Removed> {
+        let subject = request.references.join(" ");
+        self.change("remove", &subject, |host| async move {
+            changes::remove(&host, &request).await
+        })
+        .await
+    }
+
+    async fn ttl_set(self, _: Context, request: TtlRequest) -> Answer<SnapshotView> {
+        let subject = request.reference.clone();
+        self.change("ttl", &subject, |host| async move {
+            changes::set_ttl(&host, &request).await
+        })
+        .await
+    }
+
+    async fn tag_set(self, _: Context, request: TagRequest) -> Answer<SnapshotView> {
+        let subject = request.name.clone();
+        self.change("tag", &subject, |host| async move {
+            changes::set_name(&host, &request).await
+        })
+        .await
+    }
+
+    async fn label_set(self, _: Context, request: LabelRequest) -> Answer<SnapshotView> {
+        let subject = request.reference.clone();
+        self.change("label", &subject, |host| async move {
+            changes::set_labels(&host, request).await
+        })
+        .await
+    }
+
+    async fn mount(self, _: Context, request: MountRequest) -> Answer<MountView> {
+        let (peer, subject) = (self.peer, request.path.to_string());
+        self.change("mount", &subject, move |host| async move {
+            peer.require_root("mount snapshots on folders of the host")?;
+            changes::mount(&host, &request).await
+        })
+        .await
+    }
+
+    async fn unmount(self, _: Context, request: UnmountRequest) -> Answer<MountView> {
+        let (peer, subject) = (self.peer, request.path.to_string());
+        self.change("unmount", &subject, move |host| async move {
+            peer.require_root("unmount folders of the host")?;
+            changes::unmount(&host, &request).await
+        })
+        .await
+    }
+
+    async fn tree(self, _: Context, request: TreeRequest) -> Answer<Page<TreeEntry>> {
+        self.ask(
+            "tree",
+            |host| async move { tree::page(&host, request).await },
+        )
+        .await
+    }
+
+    async fn diff(self, _: Context, request: DiffRequest) -> Answer<Page<DiffEntry>> {
+        self.ask(
+            "diff",
+            |host| async move { tree::diff(&host, request).await },
+        )
+        .await
+    }
+
+    async fn container_list(self, _: Context, request: ListRequest) -> Answer<Page<ContainerView>> {
+        self.ask("containers", |host| async move {
+            browse::containers(&host, &request).await
+        })
+        .await
+    }
+
+    async fn container_start(self, _: Context, request: ContainerRequest) -> Answer<ContainerView> {
+        let subject = request.id.clone();
+        self.change("start", &subject, |host| async move {
+            let (namespace, id) = container(&request)?;
+            containers::start(&host, &namespace, &id).await
+        })
+        .await
+    }
+
+    async fn container_stop(self, _: Context, request: ContainerRequest) -> Answer<ContainerView> {
+        let subject = request.id.clone();
+        self.change("stop", &subject, |host| async move {
+            let (namespace, id) = container(&request)?;
+            containers::stop(&host, &namespace, &id).await
+        })
+        .await
+    }
+
+    async fn container_remove(
+        self,
+        _: Context,
+        request: ContainerRequest,
+    ) -> Answer<ContainerView> {
+        let subject = request.id.clone();
+        self.change("remove-container", &subject, |host| async move {
+            let (namespace, id) = container(&request)?;
+            containers::remove(&host, &namespace, &id).await
+        })
+        .await
+    }
+
+    async fn status(self, _: Context, _: StatusRequest) -> Answer<Status> {
+        self.ask("status", |host| async move { status::status(&host).await })
+            .await
+    }
+
+    async fn doctor(self, _: Context, _: StatusRequest) -> Answer<DoctorReport> {
+        self.ask(
+            "doctor",
+            |host| async move { Ok(doctor::doctor(&host).await) },
+        )
+        .await
+    }
+}
+
+fn container(request: &ContainerRequest) -> Result<(snap_store::Namespace, String)> {
+    Ok((
+        parse::namespace(&request.namespace)?,
+        parse::container_id(&request.id)?,
+    ))
+}

@@ -1,0 +1,108 @@
+//! Changes that are done when they are answered.
+
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+
+use snap_api::{
+    ErrorCode, ErrorReport, LabelRequest, MountRequest, MountView, RemoveRequest, Removed,
+    SnapshotView, TagRequest, TtlRequest, UnmountRequest,
+};
+use snap_store::{SnapshotId, SnapshotName};
+
+use super::{
+    browse::{active, resolve},
+    parse,
+};
+use crate::{blocking, clock, error::Result, expiry, host::Host, mounts, views};
+
+pub(super) async fn remove(host: &Arc<Host>, request: &RemoveRequest) -> Result<Removed> {
+    let namespace = parse::namespace(&request.namespace)?;
+    let references = parse::references(&request.references)?;
+    let catalogue = Arc::clone(&host.catalogue);
+    let ids = blocking(move || {
+        let mut ids: Vec<SnapshotId> = Vec::new();
+        for reference in &references {
+            ids.push(catalogue.resolve(&namespace, reference)?.id);
+        }
+        let mut seen = BTreeSet::new();
+        ids.retain(|id| seen.insert(*id));
+        Ok::<_, snap_store::Error>(ids)
+    })
+    .await?;
+    expiry::remove(host, &ids).await?;
+    Ok(Removed {
+        ids: ids.iter().map(ToString::to_string).collect(),
+    })
+}
+
+pub(super) async fn set_ttl(host: &Arc<Host>, request: &TtlRequest) -> Result<SnapshotView> {
+    let expires_at = parse::expiry(request.ttl, host.config.default_ttl, clock::now())?;
+    let id = resolve(host, &request.namespace, &request.reference)
+        .await?
+        .id;
+    let catalogue = Arc::clone(&host.catalogue);
+    blocking(move || catalogue.set_expiry(&id, expires_at)).await?;
+    view(host, id).await
+}
+
+pub(super) async fn set_name(host: &Arc<Host>, request: &TagRequest) -> Result<SnapshotView> {
+    let namespace = parse::namespace(&request.namespace)?;
+    let name: SnapshotName = request.name.parse()?;
+    let catalogue = Arc::clone(&host.catalogue);
+    let id = match request.remove {
+        true => blocking(move || catalogue.remove_name(&namespace, &name)).await?,
+        false => {
+            let id = active(host, &request.namespace, &request.reference)
+                .await?
+                .id;
+            blocking(move || catalogue.set_name(&id, &name)).await?;
+            id
+        }
+    };
+    view(host, id).await
+}
+
+pub(super) async fn set_labels(host: &Arc<Host>, request: LabelRequest) -> Result<SnapshotView> {
+    request
+        .remove
+        .iter()
+        .try_for_each(|key| parse::label_key(key))?;
+    let record = resolve(host, &request.namespace, &request.reference).await?;
+    let mut labels = record.labels;
+    labels.retain(|key, _| !request.remove.contains(key));
+    labels.extend(request.set.clone());
+    parse::labels(&labels)?;
+    let (catalogue, id) = (Arc::clone(&host.catalogue), record.id);
+    blocking(move || catalogue.set_labels(&id, &request.set, &request.remove)).await?;
+    view(host, id).await
+}
+
+pub(super) async fn mount(host: &Arc<Host>, request: &MountRequest) -> Result<MountView> {
+    let path = parse::host_path(&request.path)?;
+    let record = active(host, &request.namespace, &request.reference).await?;
+    let now = clock::now();
+    if record
+        .expires_at
+        .is_some_and(|expires_at| expires_at <= now)
+        && !request.force
+    {
+        let message = format!("Snapshot {} has expired", record.id);
+        return Err(ErrorReport::new(ErrorCode::Conflict, "expired", message)
+            .hint("Use --force to mount it all the same, or give it a new time to live")
+            .into());
+    }
+    let mounted = mounts::mount_folder(host, &record.id, &path, request.writable).await?;
+    let catalogue = Arc::clone(&host.catalogue);
+    blocking(move || catalogue.touch(&record.id, now)).await?;
+    Ok(mounted)
+}
+
+pub(super) async fn unmount(host: &Arc<Host>, request: &UnmountRequest) -> Result<MountView> {
+    let path: PathBuf = parse::host_path(&request.path)?;
+    mounts::unmount_folder(host, &path).await
+}
+
+async fn view(host: &Arc<Host>, id: SnapshotId) -> Result<SnapshotView> {
+    let catalogue = Arc::clone(&host.catalogue);
+    let record = blocking(move || catalogue.get(&id)).await?;
+    Ok(views::snapshot(&record))
+}

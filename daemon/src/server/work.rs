@@ -1,0 +1,384 @@
+//! Long work: each call checks what can be checked at once and starts a job for the rest.
+
+use std::{
+    collections::HashSet,
+    ffi::OsString,
+    fs::File,
+    io,
+    os::{fd::AsFd, unix::fs::OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use snap_api::{
+    Copied, CopyRequest, CreateRequest, CreateSource as WireSource, Damage, ErrorCode, ErrorReport,
+    JobOutcome, JobStarted, NetworkChoice, RestoreRequest, Verified, VerifyRequest, WirePath,
+};
+use snap_store::{
+    Digest, EntryName, Error as StoreError, Manifest, Namespace, Progress, SnapshotId,
+    SnapshotRecord, SnapshotState, TreeReader,
+};
+
+use super::{browse::active, parse, peer::Peer};
+use crate::{
+    blocking, clock,
+    create::{self, CreatePlan, CreateSource},
+    error::{Error, Result},
+    host::Host,
+    jobs::{JobHandle, JobKind, JobRequest},
+    restore::{self, RestorePlan},
+};
+
+/// Warnings an outcome carries; the rest is counted.
+const MAX_WARNINGS: usize = 100;
+/// Damage an outcome lists, in bytes of its text: it has to fit into one answer.
+const MAX_DAMAGE_BYTES: usize = 512 << 10;
+/// Snapshots that are looked up at once for a verification of all.
+const VERIFY_PAGE: usize = 100;
+
+pub(super) async fn create(
+    host: &Arc<Host>,
+    peer: Peer,
+    request: CreateRequest,
+) -> Result<JobStarted> {
+    let key = key(
+        peer,
+        JobKind::Create,
+        &request.namespace,
+        request.idempotency_key.clone(),
+    )?;
+    let plan = create_plan(host, peer, request)?;
+    if let Some(started) = host.jobs.by_key(key.as_deref()) {
+        return Ok(started);
+    }
+    create::check(host, &plan).await?;
+    let request = JobRequest {
+        kind: JobKind::Create,
+        namespace: plan.namespace.clone(),
+        subject: match &plan.source {
+            CreateSource::Container(id) => id.clone(),
+            CreateSource::Path(path) => path.display().to_string(),
+        },
+        snapshot: Some(plan.id),
+        key,
+    };
+    let job_host = Arc::clone(host);
+    host.jobs.start(request, move |job| async move {
+        let mut created = create::create(&job_host, plan, &job).await?;
+        bound(&mut created.warnings);
+        Ok(JobOutcome::Created(Box::new(created)))
+    })
+}
+
+fn create_plan(host: &Host, peer: Peer, request: CreateRequest) -> Result<CreatePlan> {
+    parse::labels(&request.labels)?;
+    let source = match request.source {
+        WireSource::Container(id) => CreateSource::Container(parse::container_id(&id)?),
+        WireSource::Path(path) => {
+            peer.require_root("capture folders of the host")?;
+            CreateSource::Path(parse::host_path(&path)?)
+        }
+    };
+    Ok(CreatePlan {
+        id: SnapshotId::random(),
+        namespace: parse::namespace(&request.namespace)?,
+        source,
+        name: request.name.as_deref().map(str::parse).transpose()?,
+        expires_at: parse::expiry(request.ttl, host.config.default_ttl, clock::now())?,
+        labels: request.labels,
+        exclude: parse::patterns(request.exclude)?,
+        include_mounts: parse::destinations(request.include_mounts)?,
+        stop: request.stop,
+        verify: request.verify,
+    })
+}
+
+pub(super) async fn restore(
+    host: &Arc<Host>,
+    peer: Peer,
+    request: RestoreRequest,
+) -> Result<JobStarted> {
+    let key = key(
+        peer,
+        JobKind::Restore,
+        &request.namespace,
+        request.idempotency_key.clone(),
+    )?;
+    if let Some(started) = host.jobs.by_key(key.as_deref()) {
+        return Ok(started);
+    }
+    let plan = restore_plan(host, peer, request).await?;
+    restore::check(host, &plan).await?;
+    let request = JobRequest {
+        kind: JobKind::Restore,
+        namespace: plan.namespace.clone(),
+        subject: plan.snapshot.id.to_string(),
+        snapshot: None,
+        key,
+    };
+    let job_host = Arc::clone(host);
+    host.jobs.start(request, move |job| async move {
+        let mut restored = restore::restore(&job_host, plan, &job).await?;
+        bound(&mut restored.warnings);
+        Ok(JobOutcome::Restored(restored))
+    })
+}
+
+async fn restore_plan(host: &Host, peer: Peer, request: RestoreRequest) -> Result<RestorePlan> {
+    let network = parse::network(request.network)?;
+    if network != NetworkChoice::None {
+        peer.require_root("restore into a network of the host")?;
+    }
+    let keep_mounts = parse::destinations(request.keep_mounts)?;
+    if !keep_mounts.is_empty() {
+        peer.require_root("give folders of the host to a restored container")?;
+    }
+    let drop_mounts = parse::destinations(request.drop_mounts)?;
+    let snapshot = active(host, &request.namespace, &request.reference).await?;
+    let id = match request.id {
+        Some(id) => id,
+        None => {
+            let random = SnapshotId::random().to_string();
+            parse::made_up_id(&snapshot.source, &random[..8], request.count)
+        }
+    };
+    Ok(RestorePlan {
+        namespace: snapshot.namespace.clone(),
+        ids: parse::container_ids(&id, request.count)?,
+        snapshot,
+        force: request.force,
+        no_start: request.no_start,
+        network,
+        keep_mounts,
+        drop_mounts,
+    })
+}
+
+pub(super) async fn copy(host: &Arc<Host>, peer: Peer, request: CopyRequest) -> Result<JobStarted> {
+    peer.require_root("copy to folders of the host")?;
+    let names = parse::inner_path(&request.path)?;
+    let destination = parse::host_path(&request.destination)?;
+    let (folder, name) = split(&destination)?;
+    let snapshot = active(host, &request.namespace, &request.reference).await?;
+    let (store, id, wanted) = (host.store.clone(), snapshot.id, names.clone());
+    let (manifest, folder) = blocking(move || -> Result<_> {
+        let manifest = store.manifest(&id)?;
+        TreeReader::new(store, manifest.root).resolve(&bytes(&wanted))?;
+        Ok((manifest, open_folder(&folder)?))
+    })
+    .await?;
+    let request = JobRequest {
+        kind: JobKind::Copy,
+        namespace: snapshot.namespace,
+        subject: format!("{}:{}", snapshot.id, request.path),
+        snapshot: None,
+        key: None,
+    };
+    let store = host.store.clone();
+    host.jobs.start(request, |job| async move {
+        blocking(move || {
+            let path = bytes(&names);
+            let folder = folder.as_fd();
+            snap_fs::extract::extract(&store, &manifest, &path, folder, &name, &job)
+        })
+        .await
+        .map(|extracted| {
+            JobOutcome::Copied(Copied {
+                files: extracted.files,
+                bytes: extracted.bytes,
+            })
+        })
+    })
+}
+
+fn bytes(names: &[EntryName]) -> Vec<&[u8]> {
+    names.iter().map(EntryName::as_bytes).collect()
+}
+
+/// The folder something is put into, and the name it gets there.
+fn split(destination: &Path) -> Result<(PathBuf, OsString)> {
+    match (destination.parent(), destination.file_name()) {
+        (Some(folder), Some(name)) => Ok((folder.to_owned(), name.to_owned())),
+        _ => Err(parse::usage(
+            "invalid-path",
+            "Nothing can be copied over `/`: name a new folder",
+        )),
+    }
+}
+
+fn open_folder(path: &Path) -> Result<File> {
+    let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+    let opened = File::options()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path);
+    opened.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            let message = format!("Folder {} was not found", path.display());
+            ErrorReport::new(ErrorCode::NotFound, "folder-not-found", message)
+                .hint("The folder something is copied into must be there")
+                .into()
+        }
+        _ => Error::io("open", path)(error),
+    })
+}
+
+pub(super) async fn verify(host: &Arc<Host>, request: VerifyRequest) -> Result<JobStarted> {
+    let namespace = parse::namespace(&request.namespace)?;
+    let one = match &request.reference {
+        Some(reference) => Some(active(host, &request.namespace, reference).await?),
+        None => None,
+    };
+    let job_request = JobRequest {
+        kind: JobKind::Verify,
+        namespace: namespace.clone(),
+        subject: one
+            .as_ref()
+            .map_or_else(|| "all".to_owned(), |record| record.id.to_string()),
+        snapshot: None,
+        key: None,
+    };
+    let verify_host = Arc::clone(host);
+    host.jobs.start(job_request, move |job| async move {
+        blocking(move || {
+            let snapshots = match one {
+                Some(record) => vec![record],
+                None => every_active(&verify_host, &namespace)?,
+            };
+            let mut verification = Verification::new(&verify_host, !request.quick, &job);
+            for record in &snapshots {
+                verification.look_at(record)?;
+            }
+            Ok::<_, StoreError>(JobOutcome::Verified(verification.finish()))
+        })
+        .await
+    })
+}
+
+fn every_active(host: &Host, namespace: &Namespace) -> snap_store::Result<Vec<SnapshotRecord>> {
+    let mut found = Vec::new();
+    let mut after = None;
+    loop {
+        let page = host.catalogue.list(Some(namespace), after, VERIFY_PAGE)?;
+        let Some(last) = page.last() else {
+            return Ok(found);
+        };
+        after = Some((last.created_at, last.id));
+        found.extend(
+            page.into_iter()
+                .filter(|record| record.state == SnapshotState::Active),
+        );
+    }
+}
+
+/// A verification under way.
+struct Verification<'a> {
+    host: &'a Host,
+    full: bool,
+    job: &'a JobHandle,
+    checked: HashSet<Digest>,
+    verified: Verified,
+    damage_bytes: usize,
+}
+
+impl<'a> Verification<'a> {
+    fn new(host: &'a Host, full: bool, job: &'a JobHandle) -> Self {
+        Self {
+            host,
+            full,
+            job,
+            checked: HashSet::new(),
+            verified: Verified {
+                snapshots: 0,
+                chunks: 0,
+                bytes: 0,
+                damage: Vec::new(),
+                truncated: false,
+            },
+            damage_bytes: 0,
+        }
+    }
+
+    fn look_at(&mut self, record: &SnapshotRecord) -> snap_store::Result<()> {
+        self.job.phase(&format!("verify {}", record.id));
+        match self.host.store.manifest(&record.id) {
+            Ok(manifest) => self.read_back(&manifest)?,
+            Err(error) if self.is_gone(&record.id) => drop(error),
+            Err(error) => self.note_error(&record.id, error)?,
+        }
+        self.verified.snapshots += 1;
+        Ok(())
+    }
+
+    fn read_back(&mut self, manifest: &Manifest) -> snap_store::Result<()> {
+        let store = &self.host.store;
+        let found =
+            snap_fs::verify::verify(store, manifest, self.full, &mut self.checked, self.job);
+        match found {
+            Ok(found) => {
+                for damaged in found {
+                    let path = damaged.path.join(&b'/');
+                    let path = WirePath::new([&b"/"[..], &path].concat());
+                    self.note(&manifest.id, Some(path), damaged.problem);
+                }
+                Ok(())
+            }
+            Err(error) => self.note_error(&manifest.id, error),
+        }
+    }
+
+    /// Damage is a finding; whatever else is wrong ends the verification.
+    fn note_error(&mut self, id: &SnapshotId, error: StoreError) -> snap_store::Result<()> {
+        match error {
+            StoreError::Corrupt { .. }
+            | StoreError::NotFound { .. }
+            | StoreError::Incompatible { .. } => {
+                self.note(id, None, error.to_string());
+                Ok(())
+            }
+            other => Err(other),
+        }
+    }
+
+    fn note(&mut self, id: &SnapshotId, path: Option<WirePath>, problem: String) {
+        let path_bytes = path.as_ref().map_or(0, |path| path.to_string().len());
+        self.damage_bytes += path_bytes + problem.len() + SnapshotId::LEN * 2;
+        if self.damage_bytes > MAX_DAMAGE_BYTES {
+            self.verified.truncated = true;
+            return;
+        }
+        self.verified.damage.push(Damage {
+            snapshot: id.to_string(),
+            path,
+            problem,
+        });
+    }
+
+    /// True when the snapshot was removed after the verification began.
+    fn is_gone(&self, id: &SnapshotId) -> bool {
+        let found = self.host.catalogue.get(id);
+        !found.is_ok_and(|record| record.state == SnapshotState::Active)
+    }
+
+    fn finish(self) -> Verified {
+        Verified {
+            chunks: self.checked.len() as u64,
+            bytes: self.job.bytes(),
+            ..self.verified
+        }
+    }
+}
+
+/// A client's key is its own: another user's, or the same one for other work, is another job.
+fn key(peer: Peer, kind: JobKind, namespace: &str, key: Option<String>) -> Result<Option<String>> {
+    let key = parse::idempotency_key(key)?;
+    Ok(key.map(|key| format!("{}/{}/{namespace}/{key}", peer.uid, kind.as_str())))
+}
+
+fn bound(warnings: &mut Vec<String>) {
+    let more = warnings.len().saturating_sub(MAX_WARNINGS);
+    if more > 0 {
+        warnings.truncate(MAX_WARNINGS);
+        warnings.push(format!("… and {more} more"));
+    }
+}

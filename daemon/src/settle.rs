@@ -1,0 +1,279 @@
+//! At start: whatever an earlier daemon left half done is ended, one way or the other.
+//!
+//! The order matters: first the containers that stand still, then those that wait for a mount server, then the states that need nobody's answer, then what
+//! needs containerd. One thing that cannot be settled does not keep the others from it; it is said and tried again
+//! at the next start.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use snap_store::{
+    ContainerRecord, Error as StoreError, MountRecord, Namespace, Result as StoreResult,
+    SnapshotId, SnapshotState,
+};
+use tracing::{info, warn};
+
+use crate::{
+    blocking, clock, containers, error::Result, host::Host, pause, restore::SNAPSHOT_LABEL,
+};
+
+/// What is remembered of files is of no use once its source was not captured for so long.
+const CACHE_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Thaws what was left paused, adopts mounts, fails what was Creating, finishes what was Deleting, undoes incomplete
+/// containers, ends mounts that nobody uses, mounts again what restored containers stand on after a reboot, and clears drafts and orphans.
+///
+/// # Errors
+/// When the catalogue cannot be read or written.
+pub async fn settle(host: &Arc<Host>) -> Result<()> {
+    pause::thaw_leftovers(host).await?;
+    tolerate("take over mounts", host.mounts.adopt().await);
+    end_creating(host).await?;
+    end_deleting(host).await?;
+    undo_incomplete(host).await?;
+    adopt_orphans(host).await?;
+    tolerate("sweep restored containers", containers::sweep(host).await);
+    tolerate("end mounts", host.mounts.end_unused(host).await);
+    stand_again(host).await?;
+    forget_folders(host).await?;
+    clear_state(host).await;
+    Ok(())
+}
+
+/// A manifest is there only when everything it names is: such a snapshot is whole, and lacks but its state.
+async fn end_creating(host: &Arc<Host>) -> Result<()> {
+    let host = Arc::clone(host);
+    let ending = move || -> StoreResult<()> {
+        for record in host.catalogue.in_state(SnapshotState::Creating)? {
+            match host.store.manifest(&record.id) {
+                Ok(manifest) => {
+                    host.catalogue.activate(&manifest)?;
+                    info!(snapshot = %record.id, "A snapshot was whole already and is active now");
+                }
+                Err(error) => {
+                    if !matches!(error, StoreError::NotFound { .. }) {
+                        host.store.remove_manifest(&record.id)?;
+                    }
+                    let reason = "The daemon ended while the snapshot was being made";
+                    host.catalogue.fail(&record.id, reason)?;
+                    info!(snapshot = %record.id, "A snapshot was not finished and has failed");
+                }
+            }
+        }
+        Ok(())
+    };
+    blocking(ending).await
+}
+
+async fn end_deleting(host: &Arc<Host>) -> Result<()> {
+    let host = Arc::clone(host);
+    let ending = move || -> StoreResult<()> {
+        for record in host.catalogue.in_state(SnapshotState::Deleting)? {
+            host.store.remove_manifest(&record.id)?;
+            host.catalogue.finish_removal(&record.id)?;
+            info!(snapshot = %record.id, "The removal of a snapshot is finished");
+        }
+        Ok(())
+    };
+    blocking(ending).await
+}
+
+async fn undo_incomplete(host: &Arc<Host>) -> Result<()> {
+    let records = host.catalogue.containers()?;
+    for record in records.iter().filter(|record| !record.is_complete) {
+        info!(namespace = %record.namespace, container = record.id, "Undoing a restore that was not finished");
+        tolerate("undo a restore", containers::discard(host, record).await);
+    }
+    Ok(())
+}
+
+/// Folders without a record: after the catalogue was lost and rebuilt they may hold a living container's files.
+async fn adopt_orphans(host: &Arc<Host>) -> Result<()> {
+    for (namespace, id) in container_folders(&host.config.root.join("containers")) {
+        match host.catalogue.container(&namespace, &id) {
+            Err(StoreError::NotFound { .. }) => {
+                tolerate(
+                    "settle a container's folder",
+                    adopt(host, &namespace, &id).await,
+                );
+            }
+            other => drop(other?),
+        }
+    }
+    Ok(())
+}
+
+/// Takes the folder's container back into the catalogue when containerd has it, and removes the folder when it has not.
+async fn adopt(host: &Arc<Host>, namespace: &Namespace, id: &str) -> Result<()> {
+    let found = host.containerd.find_container(namespace, id).await?;
+    let found = found.filter(containers::is_ours);
+    let label = found
+        .as_ref()
+        .and_then(|info| info.config.labels.get(SNAPSHOT_LABEL));
+    let snapshot = label.and_then(|label| label.parse::<SnapshotId>().ok());
+    let record = ContainerRecord {
+        namespace: namespace.clone(),
+        id: id.to_owned(),
+        snapshot,
+        folder: containers::folder(host, namespace, id),
+        is_complete: false,
+        created_at: clock::now(),
+    };
+    if found.is_none() {
+        info!(%namespace, container = id, "Removing the folder of a container that is gone");
+        return containers::discard(host, &record).await;
+    }
+    info!(%namespace, container = id, "Taking a restored container back into the catalogue");
+    host.catalogue.insert_container(&record)?;
+    Ok(host.catalogue.complete_container(namespace, id)?)
+}
+
+/// Namespaces and ids of the folders below `all`.
+fn container_folders(all: &Path) -> Vec<(Namespace, String)> {
+    let names = |folder: &Path| {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        names.collect::<Vec<_>>()
+    };
+    let mut found = Vec::new();
+    for namespace in names(all) {
+        if let Ok(parsed) = namespace.parse::<Namespace>() {
+            let ids = names(&all.join(&namespace)).into_iter();
+            found.extend(ids.map(|id| (parsed.clone(), id)));
+        }
+    }
+    found
+}
+
+/// After a reboot nothing is mounted; after a mere restart this adopts what is.
+async fn stand_again(host: &Arc<Host>) -> Result<()> {
+    let records = host.catalogue.containers()?;
+    for record in records.iter().filter(|record| record.is_complete) {
+        tolerate(
+            "mount what a container stands on",
+            containers::stand(host, record).await,
+        );
+    }
+    Ok(())
+}
+
+/// Folders that are mounted no longer: a reboot ends such a mount, and what was written in it.
+async fn forget_folders(host: &Arc<Host>) -> Result<()> {
+    for record in host.catalogue.mounts()? {
+        let MountRecord {
+            path,
+            snapshot,
+            writable,
+        } = record;
+        if snap_fs::mount::is_mounted(&path)? {
+            tolerate(
+                "serve a mounted folder",
+                host.mounts.ensure(host, &snapshot).await.map(drop),
+            );
+            continue;
+        }
+        info!(path = %path.display(), "Forgetting a folder that is mounted no longer");
+        if let Some(layer) = writable {
+            blocking(move || remove_all(&layer)).await?;
+        }
+        host.catalogue.remove_mount(&path)?;
+        tolerate("end a mount", host.mounts.release(host, &snapshot).await);
+    }
+    Ok(())
+}
+
+/// Clears mounts of captures that were cut off, and caches of sources that are long gone.
+async fn clear_state(host: &Arc<Host>) {
+    let (captures, caches) = (
+        host.config.state.join("captures"),
+        host.config.root.join("cache").join("stat"),
+    );
+    let clearing = move || -> StoreResult<()> {
+        for target in entries(&captures) {
+            snap_fs::mount::unmount(&target)?;
+            fs::remove_dir(&target).map_err(StoreError::io("remove", &target))?;
+        }
+        for cache in entries(&caches) {
+            let modified = fs::metadata(&cache).and_then(|about| about.modified());
+            let age = modified.map(|at| SystemTime::now().duration_since(at).unwrap_or_default());
+            if age.is_ok_and(|age| age > CACHE_AGE) {
+                remove_all(&cache)?;
+            }
+        }
+        Ok(())
+    };
+    tolerate("clear what captures left", blocking(clearing).await);
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
+}
+
+fn remove_all(path: &Path) -> StoreResult<()> {
+    let removed = if path.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::io("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The rest is settled whatever becomes of this.
+fn tolerate(what: &str, done: Result<()>) {
+    if let Err(error) = done {
+        let error: &dyn std::error::Error = &error;
+        warn!(error, "Cannot {what} now, the next start tries again");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+
+    /// **S3** A snapshot that was `creating` when the daemon ended is `failed` after the next start, with the reason,
+    /// or `active` when everything of it was stored already; one that was `deleting` is gone.
+    #[tokio::test]
+    async fn what_was_under_way_is_settled_by_what_is_stored() {
+        let (host, _folder) = fixture::host(|_| {});
+        let deleting = fixture::snapshot(&host, "deleting", None);
+        host.catalogue.begin_removal(&[deleting]).unwrap();
+        let whole = fixture::committed(&host, "whole", None).id;
+        let cut_short = fixture::committed(&host, "short", None).id;
+        host.store.remove_manifest(&cut_short).unwrap();
+        settle(&host).await.unwrap();
+        assert_eq!(
+            host.catalogue.get(&whole).unwrap().state,
+            SnapshotState::Active
+        );
+        let failed = host.catalogue.get(&cut_short).unwrap();
+        assert_eq!(failed.state, SnapshotState::Failed);
+        assert!(failed.reason.is_some_and(|reason| reason.contains("ended")));
+        assert!(host.catalogue.get(&deleting).is_err());
+        assert_eq!(host.store.manifests().unwrap(), [whole]);
+    }
+
+    #[test]
+    fn folders_of_containers_are_found_by_namespace_and_id() {
+        let all = tempfile::tempdir().unwrap();
+        for path in ["default/web", "k8s.io/a.b", "-bad/x"] {
+            fs::create_dir_all(all.path().join(path)).unwrap();
+        }
+        let mut found = container_folders(all.path());
+        found.sort();
+        let expected = [("default", "web"), ("k8s.io", "a.b")];
+        let expected = expected.map(|(namespace, id)| (namespace.parse().unwrap(), id.to_owned()));
+        assert_eq!(found, expected);
+        assert_eq!(container_folders(Path::new("/no/such")), []);
+    }
+}

@@ -1,0 +1,34 @@
+//! The catalogue's records as clients see them.
+
+use snap_api::{SnapshotState as WireState, SnapshotView};
+use snap_store::{SnapshotRecord, SnapshotState};
+
+use crate::clock::{now, rfc3339};
+
+/// What a listing shows of a snapshot.
+pub(crate) fn snapshot(record: &SnapshotRecord) -> SnapshotView {
+    SnapshotView {
+        id: record.id.to_string(),
+        namespace: record.namespace.to_string(),
+        state: match record.state {
+            SnapshotState::Creating => WireState::Creating,
+            SnapshotState::Active => WireState::Active,
+            SnapshotState::Failed => WireState::Failed,
+            SnapshotState::Deleting => WireState::Deleting,
+        },
+        reason: record.reason.clone(),
+        names: record.names.iter().map(ToString::to_string).collect(),
+        labels: record.labels.clone(),
+        source: record.source.clone(),
+        is_container: record.is_container,
+        image: record.image.clone(),
+        created_at: rfc3339(record.created_at),
+        expires_at: record.expires_at.map(rfc3339),
+        expired: record.expires_at.is_some_and(|at| at <= now()),
+        last_used_at: record.last_used_at.map(rfc3339),
+        nodes: record.nodes,
+        logical_bytes: record.logical_bytes,
+        stored_bytes: record.stored_bytes,
+        pause_us: record.pause_us,
+    }
+}

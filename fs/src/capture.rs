@@ -1,0 +1,126 @@
+//! From a live file system to a tree, in two passes, so that the pause does not grow with the data.
+//!
+//! 1. `warm`: while the container runs, put every file's content and remember it by inode and times.
+//! 2. `scan`: while it stands still, walk the metadata alone; files that changed since are kept aside (cloned or copied).
+//! 3. `build`: after the thaw, put what was kept aside and write the trees, over a base if there is one.
+
+mod base;
+mod build;
+mod cache;
+mod exclude;
+mod graft;
+mod inspect;
+mod overlay;
+mod scan;
+mod spool;
+mod stat;
+mod trust;
+mod walk;
+mod warm;
+
+use std::{os::fd::BorrowedFd, path::PathBuf};
+
+use snap_store::{BaseRecord, Draft, LinkTable, Meta, Progress, Result, TreeRef};
+
+/// What is walked.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// The top folder.
+    pub folder: BorrowedFd<'a>,
+    /// How it is to be read.
+    pub kind: SourceKind,
+    /// What is left out.
+    pub exclude: &'a Exclude,
+}
+
+/// How a folder is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceKind {
+    /// As it is.
+    Plain,
+    /// As one layer of an overlay: whiteouts and opaque folders mean something, `trusted.overlay.*` is not content.
+    OverlayLayer,
+    /// The same of an overlay mounted with `userxattr`, which keeps its marks in `user.overlay.*`.
+    UserOverlayLayer,
+}
+
+/// Glob patterns of paths that are left out, relative to the top.
+///
+/// They apply to what is walked. In a layer of an overlay a name that is left out counts as deleted, so that no older
+/// version of it shows from below; what only the layers below have stays.
+#[derive(Clone, Debug, Default)]
+pub struct Exclude {
+    patterns: Vec<exclude::Pattern>,
+}
+
+/// What is known of files from an earlier pass: inode, times and size to content. Kept between captures of the same source.
+#[derive(Debug, Default)]
+pub struct StatCache {
+    slots: cache::Slots,
+    /// The folder it was loaded from.
+    spool: Option<PathBuf>,
+}
+
+/// What the second pass found; holds the bytes of changed files.
+#[derive(Debug)]
+pub struct Scan {
+    /// The top first, every other after the one it is in.
+    folders: Vec<scan::ScannedFolder>,
+    /// How many groups of names there are that are one inode.
+    groups: u32,
+    spool: spool::Spool,
+    /// For the cache.
+    learnt: Vec<(stat::InodeId, cache::Known)>,
+    warnings: scan::Warnings,
+}
+
+/// A tree in a draft, complete.
+#[derive(Clone, Debug)]
+pub struct CapturedTree {
+    /// The root folder's tree.
+    pub root: TreeRef,
+    /// The root folder's own metadata.
+    pub root_meta: Meta,
+    /// Hard links.
+    pub links: LinkTable,
+    /// Sum of the sizes of files.
+    pub logical_bytes: u64,
+    /// Things left out and why (sockets that vanished, unreadable attributes): for people.
+    pub warnings: Vec<String>,
+}
+
+/// First pass: puts the content of everything that is not in `cache` already, and fills `cache`.
+pub fn warm(
+    draft: &Draft,
+    source: &Source<'_>,
+    cache: &mut StatCache,
+    progress: &dyn Progress,
+) -> Result<()> {
+    warm::warm(draft, source, cache, progress)
+}
+
+/// Second pass: metadata of everything; bytes of what `cache` does not vouch for are kept aside.
+pub fn scan(source: &Source<'_>, cache: &StatCache, progress: &dyn Progress) -> Result<Scan> {
+    scan::scan(source, cache, progress)
+}
+
+/// Writes the trees of `scan`, over `base` when the source is an overlay's layer, and completes `cache`.
+pub fn build(
+    draft: &Draft,
+    scan: Scan,
+    base: Option<&BaseRecord>,
+    cache: &mut StatCache,
+    progress: &dyn Progress,
+) -> Result<CapturedTree> {
+    build::build(draft, scan, base, cache, progress)
+}
+
+/// Puts the tree `graft` at `path` of `tree` (an included bind mount), replacing what is there.
+pub fn graft(
+    draft: &Draft,
+    tree: &CapturedTree,
+    path: &[&[u8]],
+    graft: &CapturedTree,
+) -> Result<CapturedTree> {
+    graft::graft(draft, tree, path, graft)
+}

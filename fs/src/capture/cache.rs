@@ -1,0 +1,215 @@
+//! What is known of inodes from earlier passes.
+//!
+//! The cache holds only what may be believed: an inode whose times, size and kind are the same as here has the same
+//! content, target and extended attributes. It is never the only copy of anything; a lost one costs a reading.
+
+mod codec;
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use snap_store::{Content, Error, Result, Timestamp, Xattr};
+
+use super::{
+    StatCache,
+    stat::{InodeId, Kind, Stat},
+};
+
+/// Largest file that is read as a cache: ten million inodes.
+const MAX_FILE_BYTES: u64 = 1 << 30;
+
+/// What is known of one inode.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Known {
+    pub(super) changed: Timestamp,
+    pub(super) modified: Timestamp,
+    pub(super) size: u64,
+    /// As the kernel has them, marks of overlayfs among them.
+    pub(super) xattrs: Box<[Xattr]>,
+    pub(super) payload: Payload,
+}
+
+/// What is behind an inode, as far as it takes reading to know.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Payload {
+    /// Nothing to read: folders, devices, FIFOs, sockets.
+    Nothing,
+    /// The bytes of a file.
+    File(Content),
+    /// The target of a symbolic link.
+    Symlink(Box<[u8]>),
+}
+
+/// A [`Known`] and whether this capture has met it.
+#[derive(Clone, Debug)]
+pub(super) struct Slot {
+    known: Known,
+    is_met: bool,
+}
+
+impl Known {
+    /// What is known of the inode that `stat` saw.
+    pub(super) fn new(stat: &Stat, xattrs: Box<[Xattr]>, payload: Payload) -> Self {
+        Self {
+            changed: stat.changed,
+            modified: stat.modified,
+            size: stat.size,
+            xattrs,
+            payload,
+        }
+    }
+
+    fn vouches_for(&self, stat: &Stat) -> bool {
+        let is_kind = match self.payload {
+            Payload::Nothing => !matches!(stat.kind, Kind::File | Kind::Symlink),
+            Payload::File(_) => stat.kind == Kind::File,
+            Payload::Symlink(_) => stat.kind == Kind::Symlink,
+        };
+        is_kind
+            && self.changed == stat.changed
+            && self.modified == stat.modified
+            && self.size == stat.size
+    }
+}
+
+impl StatCache {
+    /// Loads the cache in the file `path`; empty when there is none or it cannot be read.
+    #[must_use]
+    pub fn load(path: &Path) -> Self {
+        let mut cache = Self {
+            spool: path.parent().map(Path::to_owned),
+            ..Self::default()
+        };
+        let is_small = fs::metadata(path).is_ok_and(|file| file.len() <= MAX_FILE_BYTES);
+        let decoded = is_small.then(|| fs::read(path).ok()).flatten();
+        if let Some(known) = decoded.and_then(|bytes| codec::decode(&bytes)) {
+            let slots = known.into_iter().map(|(id, known)| {
+                let is_met = false;
+                (id, Slot { known, is_met })
+            });
+            cache.slots = slots.collect();
+        }
+        cache
+    }
+
+    /// Saves what can be trusted later and was met since it was loaded. To be called after the draft it was used with is
+    /// committed: the contents it names must be in the store.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be written; the one before stays.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let mut met: Vec<_> = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| slot.is_met)
+            .map(|(id, slot)| (*id, &slot.known))
+            .collect();
+        met.sort_unstable_by_key(|(id, _)| *id);
+        let new = new_path(path);
+        // Not synced: what a power cut leaves half written fails its checksum, and is then read as empty.
+        let written = fs::write(&new, codec::encode(&met)).and_then(|()| fs::rename(&new, path));
+        written.map_err(|error: io::Error| {
+            // Nothing more can be done about a file that cannot even be removed.
+            let _ = fs::remove_file(&new);
+            Error::io("write", path)(error)
+        })
+    }
+
+    /// What is known of the inode that `stat` sees.
+    pub(super) fn get(&self, stat: &Stat) -> Option<&Known> {
+        let slot = self.slots.get(&stat.id)?;
+        slot.known.vouches_for(stat).then_some(&slot.known)
+    }
+
+    /// Marks the inode as met, so that it is saved.
+    pub(super) fn meet(&mut self, id: InodeId) {
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.is_met = true;
+        }
+    }
+
+    /// Forgets an inode.
+    pub(super) fn forget(&mut self, id: InodeId) {
+        self.slots.remove(&id);
+    }
+
+    /// Remembers an inode.
+    pub(super) fn put(&mut self, id: InodeId, known: Known) {
+        let is_met = true;
+        self.slots.insert(id, Slot { known, is_met });
+    }
+
+    /// Where bytes may be kept aside that do not fit into memory.
+    pub(super) fn spool_folder(&self) -> PathBuf {
+        self.spool.clone().unwrap_or_else(std::env::temp_dir)
+    }
+}
+
+/// Maps of inodes.
+pub(super) type Slots = HashMap<InodeId, Slot>;
+
+fn new_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use snap_store::Digest;
+
+    use super::*;
+
+    fn stat() -> Stat {
+        let here = rustix::fs::open("/", rustix::fs::OFlags::PATH, rustix::fs::Mode::empty());
+        let fd = here.unwrap();
+        let stat = Stat::of_fd(std::os::fd::AsFd::as_fd(&fd)).unwrap();
+        Stat {
+            kind: Kind::File,
+            ..stat
+        }
+    }
+
+    fn cache_of(stat: &Stat) -> StatCache {
+        let mut cache = StatCache::default();
+        let content = Content::Chunk(Digest::of(b"x"));
+        let known = Known::new(stat, Box::default(), Payload::File(content));
+        cache.put(stat.id, known);
+        cache
+    }
+
+    #[test]
+    fn a_saved_cache_vouches_for_the_same_inode_and_no_other() {
+        let (folder, stat) = (tempfile::tempdir().unwrap(), stat());
+        let path = folder.path().join("cache");
+        cache_of(&stat).save(&path).unwrap();
+        let loaded = StatCache::load(&path);
+        assert!(loaded.get(&stat).is_some());
+        let mut changed = stat;
+        changed.changed.nanoseconds ^= 1;
+        assert!(loaded.get(&changed).is_none());
+        let kind = Kind::Symlink;
+        assert!(loaded.get(&Stat { kind, ..stat }).is_none());
+    }
+
+    #[test]
+    fn what_was_not_met_again_is_forgotten() {
+        let (folder, stat) = (tempfile::tempdir().unwrap(), stat());
+        let path = folder.path().join("cache");
+        cache_of(&stat).save(&path).unwrap();
+        StatCache::load(&path).save(&path).unwrap();
+        assert!(StatCache::load(&path).get(&stat).is_none());
+    }
+
+    #[test]
+    fn a_missing_or_foreign_file_is_an_empty_cache() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache");
+        assert!(StatCache::load(&path).slots.is_empty());
+        fs::write(&path, b"something else").unwrap();
+        assert!(StatCache::load(&path).slots.is_empty());
+    }
+}

@@ -1,0 +1,106 @@
+//! `snapshotd-mount`: the mount server, the holder, and a mount without a daemon. Knows nothing of containers.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use snap_store::SnapshotId;
+use tracing::error;
+
+mod commands;
+
+/// Serves snapshots as file systems.
+///
+/// The daemon starts `serve` and `hold` itself; `mount` is for people, benchmarks and rescue: it needs the store
+/// alone, no daemon.
+#[derive(Debug, Parser)]
+#[command(name = "snapshotd-mount", version, max_term_width = 100)]
+struct Cli {
+    /// Form of the log lines on standard error.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true)]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Answers the kernel's requests for a snapshot that is already mounted.
+    ///
+    /// The open /dev/fuse of the mount is standard input. Prints `ready` when it serves and ends with success when
+    /// the mount is gone.
+    Serve {
+        #[command(flatten)]
+        serving: Serving,
+        /// Go on in the place of an earlier server, whose unanswered requests are answered again.
+        #[arg(long)]
+        resume: bool,
+    },
+    /// Mounts a snapshot at a folder and serves it until it is unmounted, or until interrupted.
+    ///
+    /// Prints `ready` when it serves.
+    Mount {
+        #[command(flatten)]
+        serving: Serving,
+        /// The folder; it must exist.
+        folder: PathBuf,
+    },
+    /// Keeps descriptors by name for other processes of the same user.
+    ///
+    /// Prints `ready` when it can be asked and ends when it has held nothing for a minute.
+    Hold {
+        /// The socket to be asked through; made here.
+        #[arg(long)]
+        socket: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Serving {
+    /// The store's folder.
+    #[arg(long)]
+    root: PathBuf,
+    /// The full id of the snapshot.
+    #[arg(long)]
+    snapshot: SnapshotId,
+    /// Bytes of decoded chunks kept in memory.
+    #[arg(long, default_value_t = 64 << 20)]
+    cache_bytes: u64,
+    /// Threads that answer requests.
+    #[arg(long, default_value_t = 4)]
+    threads: usize,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_log(cli.log_format);
+    let done = match cli.command {
+        Command::Serve { serving, resume } => commands::serve(&serving, resume),
+        Command::Mount { serving, folder } => commands::mount(&serving, &folder),
+        Command::Hold { socket } => commands::hold(&socket),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_log(format: LogFormat) {
+    let lines = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false);
+    match format {
+        LogFormat::Text => lines.init(),
+        LogFormat::Json => lines.json().init(),
+    }
+}

@@ -1,0 +1,73 @@
+//! Bytes of a file on their way to a reader: part of a shared chunk where that is possible, a copy where not.
+
+use std::{
+    ops::{Deref, Range},
+    sync::Arc,
+};
+
+use snap_store::{ContentReader, Digest, Store};
+
+use super::error::Result;
+
+/// Bytes that are read through `Deref`.
+#[derive(Clone, Debug)]
+pub struct Bytes(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    Owned(Vec<u8>),
+    Shared(Arc<[u8]>, Range<usize>),
+}
+
+impl Bytes {
+    pub(super) fn empty() -> Self {
+        Self(Source::Owned(Vec::new()))
+    }
+
+    /// `length` zeros; no more than a request asks for.
+    pub(super) fn zeros(length: u64) -> Self {
+        Self(Source::Owned(vec![0; length as usize]))
+    }
+
+    /// Part of a file of `length` bytes that is one chunk.
+    pub(super) fn of_chunk(
+        store: &Store,
+        digest: &Digest,
+        length: u64,
+        wanted: Range<u64>,
+    ) -> Result<Self> {
+        let chunk = store.get_cached(digest)?;
+        if chunk.len() as u64 != length {
+            let corrupt = snap_store::Error::Corrupt {
+                what: "File",
+                name: format!("of chunk {digest}"),
+                why: format!(
+                    "it should have {length} bytes, its chunk has {}",
+                    chunk.len()
+                ),
+            };
+            return Err(corrupt.into());
+        }
+        let range = wanted.start as usize..wanted.end as usize;
+        Ok(Self(Source::Shared(chunk, range)))
+    }
+
+    /// Part of a file of many chunks.
+    pub(super) fn of_list(reader: &ContentReader, wanted: Range<u64>) -> Result<Self> {
+        let mut buffer = vec![0; (wanted.end - wanted.start) as usize];
+        let filled = reader.read_at(wanted.start, &mut buffer)?;
+        buffer.truncate(filled);
+        Ok(Self(Source::Owned(buffer)))
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Source::Owned(bytes) => bytes,
+            Source::Shared(chunk, range) => &chunk[range.clone()],
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Decodes what a sequential reader will ask for next, so that it does not wait for decompression.
+//!
+//! A reader is taken for sequential when a read begins where the last one of the same file ended, give or take
+//! what the kernel sends out of order. The window then doubles with every step up to [`MAX_WINDOW_BYTES`].
+//! Everything here is a guess: a full queue drops it, an error is left for the reader to meet.
+
+use std::{collections::HashMap, ops::Range, sync::Mutex, thread};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use snap_store::{ContentReader, Store};
+use tracing::warn;
+
+use super::{Number, ViewOptions};
+
+/// The first step ahead of a reader.
+const MIN_WINDOW_BYTES: u64 = 256 << 10;
+/// The furthest step; also bounded by an eighth of the chunk cache, so that a few readers do not push each other out.
+const MAX_WINDOW_BYTES: u64 = 4 << 20;
+/// How far the kernel's parallel reads may be out of order: one FUSE read.
+const DISORDER_BYTES: u64 = 1 << 20;
+/// Readers followed at once.
+const MAX_READERS: usize = 256;
+/// Steps waiting to be decoded.
+const MAX_QUEUED: usize = 64;
+
+/// Follows readers and decodes ahead of them. Its threads end when it is dropped.
+#[derive(Debug)]
+pub(super) struct ReadAhead {
+    readers: Mutex<Readers>,
+    queue: Option<Sender<Step>>,
+    max_window: u64,
+}
+
+#[derive(Debug, Default)]
+struct Readers {
+    by_number: HashMap<Number, Reader>,
+    clock: u64,
+}
+
+/// One file that is being read.
+#[derive(Clone, Copy, Debug)]
+struct Reader {
+    /// The end of the furthest read.
+    read_to: u64,
+    /// The end of what was asked to be decoded.
+    ahead_to: u64,
+    /// The size of the next step; 0 before the reader has shown to be sequential.
+    window: u64,
+    last_used: u64,
+}
+
+/// A run of a file that is to be decoded.
+#[derive(Debug)]
+struct Step {
+    content: ContentReader,
+    range: Range<u64>,
+}
+
+impl ReadAhead {
+    pub(super) fn start(store: &Store, options: &ViewOptions) -> Self {
+        let (queue, steps) = bounded(MAX_QUEUED);
+        let mut threads = 0;
+        for index in 0..options.read_ahead_threads {
+            let (store, steps) = (store.clone(), steps.clone());
+            let spawned = thread::Builder::new()
+                .name(format!("read-ahead-{index}"))
+                .spawn(move || decode(&store, &steps));
+            match spawned {
+                Ok(_) => threads += 1,
+                Err(error) => warn!(%error, "Cannot start a read-ahead thread"),
+            }
+        }
+        Self {
+            readers: Mutex::default(),
+            queue: (threads > 0).then_some(queue),
+            max_window: MAX_WINDOW_BYTES.min(options.cache_bytes / 8),
+        }
+    }
+
+    /// Notes that `wanted` of the file `number` is being read.
+    pub(super) fn note(&self, number: Number, content: &ContentReader, wanted: &Range<u64>) {
+        let Some(queue) = &self.queue else { return };
+        let range = {
+            let mut readers = self
+                .readers
+                .lock()
+                .expect("no thread panics while it holds the readers");
+            readers
+                .reader(number, wanted)
+                .advance(wanted, self.max_window)
+        };
+        if let Some(range) = range {
+            let content = content.clone();
+            let _ = queue.try_send(Step { content, range });
+        }
+    }
+}
+
+impl Readers {
+    fn reader(&mut self, number: Number, wanted: &Range<u64>) -> &mut Reader {
+        self.clock += 1;
+        if self.by_number.len() >= MAX_READERS && !self.by_number.contains_key(&number) {
+            let oldest = self
+                .by_number
+                .iter()
+                .min_by_key(|(_, reader)| reader.last_used);
+            if let Some(oldest) = oldest.map(|(number, _)| *number) {
+                self.by_number.remove(&oldest);
+            }
+        }
+        let reader = self.by_number.entry(number).or_insert(Reader {
+            read_to: wanted.start,
+            ahead_to: 0,
+            window: 0,
+            last_used: 0,
+        });
+        reader.last_used = self.clock;
+        reader
+    }
+}
+
+impl Reader {
+    /// The run that should be decoded now, if the reader is sequential and not far enough ahead already.
+    fn advance(&mut self, wanted: &Range<u64>, max_window: u64) -> Option<Range<u64>> {
+        if wanted.start.abs_diff(self.read_to) > DISORDER_BYTES {
+            (self.read_to, self.ahead_to, self.window) = (wanted.end, 0, 0);
+            return None;
+        }
+        self.read_to = self.read_to.max(wanted.end);
+        if self.window == 0 {
+            self.window = MIN_WINDOW_BYTES.min(max_window);
+            return None;
+        }
+        if self.ahead_to > self.read_to + self.window / 2 {
+            return None;
+        }
+        let start = self.ahead_to.max(self.read_to);
+        self.ahead_to = self.read_to + self.window;
+        self.window = (self.window * 2).min(max_window);
+        (start < self.ahead_to).then_some(start..self.ahead_to)
+    }
+}
+
+fn decode(store: &Store, steps: &Receiver<Step>) {
+    for Step { content, range } in steps {
+        let Ok(chunks) = content.chunks(range.start, range.end - range.start) else {
+            continue;
+        };
+        for digest in chunks {
+            let _ = store.get_cached(&digest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reader() -> Reader {
+        Reader {
+            read_to: 0,
+            ahead_to: 0,
+            window: 0,
+            last_used: 0,
+        }
+    }
+
+    #[test]
+    fn a_sequential_reader_is_led_by_a_growing_window_without_gaps() {
+        let (mut reader, mut ahead, mut widest) = (reader(), 0, 0);
+        for start in (0..64 << 20).step_by(128 << 10) {
+            if let Some(range) = reader.advance(&(start..start + (128 << 10)), 4 << 20) {
+                assert!(range.start == ahead || ahead <= start + (128 << 10));
+                widest = widest.max(range.end - (start + (128 << 10)));
+                ahead = range.end;
+            }
+            assert!(start < 1 << 20 || ahead > start);
+        }
+        assert_eq!(widest, 4 << 20);
+    }
+
+    #[test]
+    fn a_random_reader_is_left_alone() {
+        let mut reader = reader();
+        for step in 1..100_u64 {
+            let start = step * 7919 % 97 * (16 << 20);
+            assert_eq!(reader.advance(&(start..start + 4096), 4 << 20), None);
+        }
+    }
+
+    #[test]
+    fn the_oldest_reader_makes_room() {
+        let mut readers = Readers::default();
+        for number in 0..MAX_READERS as u64 + 10 {
+            readers.reader(number, &(0..1));
+        }
+        assert_eq!(readers.by_number.len(), MAX_READERS);
+        assert!(!readers.by_number.contains_key(&9));
+    }
+}

@@ -1,0 +1,254 @@
+//! The catalogue: ids, names, states, times and labels of snapshots, in SQLite beside the packs.
+//!
+//! The manifests are the truth; a missing catalogue is rebuilt from them. Every call is one transaction,
+//! durable when it returns, and every change of state is checked inside it:
+//!
+//! ```text
+//! insert ─► Creating ─► activate ─► Active ─┐
+//!              └─► fail ─► Failed ──────────┴─► begin_removal ─► Deleting ─► finish_removal ─► gone
+//! ```
+//!
+//! No path leads out of `Deleting` but gone. Only an Active snapshot takes users (containers, folders), and
+//! one that has users cannot be removed; both are decided in the transaction that records them.
+
+mod bases;
+mod lifecycle;
+mod lookup;
+mod naming;
+mod rows;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod users;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use crate::{
+    entry::{Meta, TreeRef},
+    error::{Error, Result},
+    ids::SnapshotId,
+    links::LinkTable,
+    names::{Namespace, SnapshotName},
+};
+
+/// The states of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SnapshotState {
+    /// Being made.
+    Creating,
+    /// Whole and usable.
+    Active,
+    /// Could not be made.
+    Failed,
+    /// Being removed.
+    Deleting,
+}
+
+impl SnapshotState {
+    /// Every state, in the order a snapshot goes through them.
+    pub const ALL: [Self; 4] = [Self::Creating, Self::Active, Self::Failed, Self::Deleting];
+
+    /// The state as one lower-case word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Creating => "creating",
+            Self::Active => "active",
+            Self::Failed => "failed",
+            Self::Deleting => "deleting",
+        }
+    }
+}
+
+/// A row of the catalogue.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SnapshotRecord {
+    /// The snapshot.
+    pub id: SnapshotId,
+    /// Its namespace.
+    pub namespace: Namespace,
+    /// Its state.
+    pub state: SnapshotState,
+    /// Why it failed.
+    pub reason: Option<String>,
+    /// Every name that points to it, sorted.
+    pub names: Vec<SnapshotName>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// The container or folder it was made from.
+    pub source: String,
+    /// True for a container.
+    pub is_container: bool,
+    /// The container's image.
+    pub image: Option<String>,
+    /// Seconds since 1970.
+    pub created_at: i64,
+    /// Seconds since 1970; `None` for never.
+    pub expires_at: Option<i64>,
+    /// Seconds since 1970.
+    pub last_used_at: Option<i64>,
+    /// Nodes in its tree.
+    pub nodes: u64,
+    /// Sum of the sizes of its files.
+    pub logical_bytes: u64,
+    /// Bytes it added to the store.
+    pub stored_bytes: u64,
+    /// How long the container stood still.
+    pub pause_us: u64,
+}
+
+/// A base: the merged tree of a stack of immutable layers, remembered so that it is captured once per host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BaseRecord {
+    /// The tree of the stack.
+    pub root: TreeRef,
+    /// Metadata of the root folder itself.
+    pub root_meta: Meta,
+    /// Its hard links.
+    pub links: LinkTable,
+    /// Sum of the sizes of its files.
+    pub logical_bytes: u64,
+}
+
+/// A restored container.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ContainerRecord {
+    /// containerd's namespace.
+    pub namespace: Namespace,
+    /// The container's id.
+    pub id: String,
+    /// The snapshot it stands on; `None` for a fresh one made from the image.
+    pub snapshot: Option<SnapshotId>,
+    /// The folder that holds its upper and work folders and its root mount point.
+    pub folder: PathBuf,
+    /// False until containerd has it: such a record is undone at the next start.
+    pub is_complete: bool,
+    /// Seconds since 1970.
+    pub created_at: i64,
+}
+
+/// A folder of the host with a snapshot mounted on it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MountRecord {
+    /// The folder.
+    pub path: PathBuf,
+    /// The snapshot.
+    pub snapshot: SnapshotId,
+    /// The folder that holds the upper layer of a writable mount.
+    pub writable: Option<PathBuf>,
+}
+
+/// Who uses a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attachment {
+    /// A restored container: namespace and id.
+    Container(Namespace, String),
+    /// A folder of the host.
+    Folder(PathBuf),
+}
+
+impl fmt::Display for Attachment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Container(namespace, id) => write!(f, "container {namespace}/{id}"),
+            Self::Folder(path) => write!(f, "folder {}", path.display()),
+        }
+    }
+}
+
+/// The catalogue; safe to share between threads.
+#[derive(Debug)]
+pub struct Catalogue {
+    path: PathBuf,
+    connection: Mutex<Connection>,
+}
+
+impl Catalogue {
+    /// Opens the catalogue in the file `path`, or makes it. Checks its integrity: a damaged one is `Corrupt`.
+    /// Returns whether it is new.
+    pub fn open(path: &Path) -> Result<(Self, bool)> {
+        let (connection, is_new) = schema::open(path)?;
+        let catalogue = Self {
+            path: path.to_owned(),
+            connection: Mutex::new(connection),
+        };
+        Ok((catalogue, is_new))
+    }
+
+    /// Runs `change` in one transaction that holds the write lock from the start, so that what it reads
+    /// still holds when it writes; nothing stays of it when it fails.
+    fn write<T>(
+        &self,
+        op: &'static str,
+        change: impl FnOnce(&Transaction<'_>) -> Result<T, Failure>,
+    ) -> Result<T> {
+        let mut connection = self.lock();
+        let run = || {
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let value = change(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        };
+        run().map_err(|failure| self.explain(op, failure))
+    }
+
+    /// Runs `question` in one transaction, so that all it sees is of one instant.
+    fn read<T>(
+        &self,
+        op: &'static str,
+        question: impl FnOnce(&Transaction<'_>) -> Result<T, Failure>,
+    ) -> Result<T> {
+        let mut connection = self.lock();
+        let run = || {
+            let transaction = connection.transaction()?;
+            question(&transaction)
+        };
+        run().map_err(|failure| self.explain(op, failure))
+    }
+
+    /// A panic inside a transaction rolls it back while it unwinds, so the connection is sound after one.
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn explain(&self, op: &'static str, failure: Failure) -> Error {
+        match failure {
+            Failure::Situation(error) => error,
+            Failure::Database(source) => schema::explain(&self.path, op, source),
+            Failure::Row(why) => schema::corrupt(&self.path, &why),
+        }
+    }
+}
+
+/// Why a transaction ended without a result.
+#[derive(Debug)]
+enum Failure {
+    /// The answer is one of the crate's situations.
+    Situation(Error),
+    /// SQLite refused.
+    Database(rusqlite::Error),
+    /// A row holds what this crate never writes.
+    Row(String),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Situation(error)
+    }
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error)
+    }
+}

@@ -1,0 +1,226 @@
+//! From Creating to gone: every change of state, each allowed from named states alone.
+
+use std::collections::BTreeSet;
+
+use rusqlite::{OptionalExtension, Transaction, params};
+
+use super::{Catalogue, Failure, SnapshotRecord, SnapshotState, lookup, naming, rows, users};
+use crate::{
+    error::{Error, Result},
+    ids::SnapshotId,
+    manifest::{Manifest, Origin},
+};
+
+impl Catalogue {
+    /// Adds a snapshot in state Creating, unless its namespace holds `limit` snapshots already (`Error::Limit`).
+    ///
+    /// What counts against the limit is Creating and Active: a Failed snapshot holds no data, and one that is
+    /// Deleting is on its way out. The record's names are given when the snapshot becomes Active.
+    pub fn insert(&self, record: &SnapshotRecord, limit: u64) -> Result<()> {
+        self.write("insert a snapshot", |transaction| {
+            let held: i64 = transaction.query_row(
+                "SELECT count(*) FROM snapshots WHERE namespace = ? AND state IN ('creating', 'active')",
+                [record.namespace.as_str()],
+                |row| row.get(0),
+            )?;
+            if held >= rows::stored(limit) {
+                return Err(Failure::Situation(Error::Limit {
+                    what: "Snapshots in the namespace",
+                    limit,
+                }));
+            }
+            add(transaction, record, SnapshotState::Creating)
+        })
+    }
+
+    /// Creating → Active: takes sizes from the manifest, moves the name and `latest`.
+    pub fn activate(&self, manifest: &Manifest) -> Result<SnapshotRecord> {
+        self.write("activate a snapshot", |transaction| {
+            require(transaction, &manifest.id, &[SnapshotState::Creating])?;
+            transaction.execute(
+                "UPDATE snapshots SET state = 'active', reason = NULL, created_at = ?2, nodes = ?3,
+                 logical_bytes = ?4, stored_bytes = ?5, pause_us = ?6 WHERE id = ?1",
+                params![
+                    manifest.id.as_bytes(),
+                    manifest.created_at,
+                    rows::stored(manifest.root.nodes),
+                    rows::stored(manifest.logical_bytes),
+                    rows::stored(manifest.stored_bytes),
+                    rows::stored(manifest.pause_us),
+                ],
+            )?;
+            if let Some(name) = &manifest.name {
+                naming::point(transaction, &manifest.namespace, name, &manifest.id)?;
+                naming::point(
+                    transaction,
+                    &manifest.namespace,
+                    &name.latest(),
+                    &manifest.id,
+                )?;
+            }
+            lookup::one(transaction, &manifest.id)
+        })
+    }
+
+    /// Fills a new catalogue from manifests, in any order: a name goes to the newest that claims it.
+    /// What the catalogue knows already stays as it is.
+    pub fn import(&self, manifest: &Manifest) -> Result<()> {
+        self.write("import a manifest", |transaction| {
+            if state(transaction, &manifest.id)?.is_some() {
+                return Ok(());
+            }
+            add(transaction, &described(manifest), SnapshotState::Active)?;
+            let Some(name) = &manifest.name else {
+                return Ok(());
+            };
+            for name in BTreeSet::from([name.clone(), name.latest()]) {
+                let holder = naming::holder(transaction, &manifest.namespace, &name)?;
+                let age = holder.map(|record| (record.created_at, record.id));
+                if age < Some((manifest.created_at, manifest.id)) {
+                    naming::point(transaction, &manifest.namespace, &name, &manifest.id)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Creating → Failed.
+    pub fn fail(&self, id: &SnapshotId, reason: &str) -> Result<()> {
+        self.write("fail a snapshot", |transaction| {
+            require(transaction, id, &[SnapshotState::Creating])?;
+            transaction.execute(
+                "UPDATE snapshots SET state = 'failed', reason = ?2 WHERE id = ?1",
+                params![id.as_bytes(), reason],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Active or Failed → Deleting, names taken away. All of them or none: `Busy` when one is Creating or attached.
+    /// One that is Deleting already may be among them, so that a removal that was cut short can be asked for again.
+    pub fn begin_removal(&self, ids: &[SnapshotId]) -> Result<()> {
+        use SnapshotState::{Active, Deleting, Failed};
+        self.write("begin a removal", |transaction| {
+            for id in ids {
+                require(transaction, id, &[Active, Failed, Deleting])?;
+                users::require_unused(transaction, id)?;
+                transaction.execute("DELETE FROM names WHERE snapshot = ?", [id.as_bytes()])?;
+                transaction.execute(
+                    "UPDATE snapshots SET state = 'deleting' WHERE id = ?",
+                    [id.as_bytes()],
+                )?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Deleting → gone.
+    pub fn finish_removal(&self, id: &SnapshotId) -> Result<()> {
+        self.write("finish a removal", |transaction| {
+            require(transaction, id, &[SnapshotState::Deleting])?;
+            transaction.execute("DELETE FROM snapshots WHERE id = ?", [id.as_bytes()])?;
+            Ok(())
+        })
+    }
+}
+
+fn add(
+    transaction: &Transaction<'_>,
+    record: &SnapshotRecord,
+    state: SnapshotState,
+) -> Result<(), Failure> {
+    if self::state(transaction, &record.id)?.is_some() {
+        return Err(Failure::Situation(Error::Exists {
+            what: "Snapshot",
+            name: record.id.to_string(),
+        }));
+    }
+    transaction.execute(
+        "INSERT INTO snapshots (id, namespace, state, reason, labels, source, is_container, image,
+         created_at, expires_at, last_used_at, nodes, logical_bytes, stored_bytes, pause_us)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+        params![
+            record.id.as_bytes(),
+            record.namespace.as_str(),
+            state.as_str(),
+            record.reason,
+            rows::labels_text(&record.labels),
+            record.source,
+            record.is_container,
+            record.image,
+            record.created_at,
+            record.expires_at,
+            record.last_used_at,
+            rows::stored(record.nodes),
+            rows::stored(record.logical_bytes),
+            rows::stored(record.stored_bytes),
+            rows::stored(record.pause_us),
+        ],
+    )?;
+    Ok(())
+}
+
+/// The record of a manifest that nothing else is known of.
+fn described(manifest: &Manifest) -> SnapshotRecord {
+    let (source, image) = match &manifest.origin {
+        Origin::Path(path) => (path.clone(), None),
+        Origin::Container(config) => (
+            config.id.clone(),
+            Some(config.image.clone()).filter(|image| !image.is_empty()),
+        ),
+    };
+    SnapshotRecord {
+        id: manifest.id,
+        namespace: manifest.namespace.clone(),
+        state: SnapshotState::Active,
+        reason: None,
+        names: Vec::new(),
+        labels: manifest.labels.clone(),
+        source,
+        is_container: matches!(manifest.origin, Origin::Container(_)),
+        image,
+        created_at: manifest.created_at,
+        expires_at: manifest.expires_at,
+        last_used_at: None,
+        nodes: manifest.root.nodes,
+        logical_bytes: manifest.logical_bytes,
+        stored_bytes: manifest.stored_bytes,
+        pause_us: manifest.pause_us,
+    }
+}
+
+fn state(transaction: &Transaction<'_>, id: &SnapshotId) -> Result<Option<SnapshotState>, Failure> {
+    let word: Option<String> = transaction
+        .query_row(
+            "SELECT state FROM snapshots WHERE id = ?",
+            [id.as_bytes()],
+            |row| row.get(0),
+        )
+        .optional()?;
+    word.as_deref().map(rows::state).transpose()
+}
+
+/// `NotFound` or `Busy` unless the snapshot is in one of the states `allowed`.
+pub(super) fn require(
+    transaction: &Transaction<'_>,
+    id: &SnapshotId,
+    allowed: &[SnapshotState],
+) -> Result<(), Failure> {
+    let Some(state) = state(transaction, id)? else {
+        return Err(Failure::Situation(lookup::not_found(id)));
+    };
+    if allowed.contains(&state) {
+        return Ok(());
+    }
+    let why = match state {
+        SnapshotState::Creating => "is still being made",
+        SnapshotState::Active => "is active already",
+        SnapshotState::Failed => "could not be made",
+        SnapshotState::Deleting => "is being removed",
+    };
+    Err(Failure::Situation(Error::Busy {
+        what: "Snapshot",
+        name: id.to_string(),
+        why: why.to_owned(),
+    }))
+}

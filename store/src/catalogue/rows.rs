@@ -1,0 +1,120 @@
+//! Rows to records: everything read back is checked, because the file may have been edited by hand.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::{Path, PathBuf},
+};
+
+use rusqlite::{Params, Row, Transaction};
+
+use super::{Failure, SnapshotRecord, SnapshotState};
+use crate::{ids::SnapshotId, names::SnapshotName};
+
+/// The columns [`snapshot`] reads, in its order.
+const COLUMNS: &str = "id, namespace, state, reason, labels, source, is_container, image,
+    created_at, expires_at, last_used_at, nodes, logical_bytes, stored_bytes, pause_us,
+    (SELECT group_concat(name || ':' || tag, ' ') FROM names WHERE names.snapshot = snapshots.id)";
+
+/// The snapshots that `rest` (everything after FROM) selects.
+pub(super) fn snapshots(
+    transaction: &Transaction<'_>,
+    rest: &str,
+    params: impl Params,
+) -> Result<Vec<SnapshotRecord>, Failure> {
+    let sql = format!("SELECT {COLUMNS} FROM snapshots {rest}");
+    collect(transaction, &sql, params, snapshot)
+}
+
+/// Every row of a query as a record.
+pub(super) fn collect<T>(
+    transaction: &Transaction<'_>,
+    sql: &str,
+    params: impl Params,
+    decode: impl Fn(&Row<'_>) -> Result<T, Failure>,
+) -> Result<Vec<T>, Failure> {
+    let mut statement = transaction.prepare(sql)?;
+    let mut rows = statement.query(params)?;
+    let mut records = Vec::new();
+    while let Some(row) = rows.next()? {
+        records.push(decode(row)?);
+    }
+    Ok(records)
+}
+
+fn snapshot(row: &Row<'_>) -> Result<SnapshotRecord, Failure> {
+    Ok(SnapshotRecord {
+        id: SnapshotId::from_bytes(row.get(0)?),
+        namespace: parsed(&row.get::<_, String>(1)?)?,
+        state: state(&row.get::<_, String>(2)?)?,
+        reason: row.get(3)?,
+        labels: labels(&row.get::<_, String>(4)?)?,
+        source: row.get(5)?,
+        is_container: row.get(6)?,
+        image: row.get(7)?,
+        created_at: row.get(8)?,
+        expires_at: row.get(9)?,
+        last_used_at: row.get(10)?,
+        nodes: count(row, 11)?,
+        logical_bytes: count(row, 12)?,
+        stored_bytes: count(row, 13)?,
+        pause_us: count(row, 14)?,
+        names: names(row.get(15)?)?,
+    })
+}
+
+fn names(joined: Option<String>) -> Result<Vec<SnapshotName>, Failure> {
+    let joined = joined.unwrap_or_default();
+    let mut names: Vec<SnapshotName> = joined
+        .split_ascii_whitespace()
+        .map(parsed)
+        .collect::<Result<_, _>>()?;
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// A state by its word.
+pub(super) fn state(word: &str) -> Result<SnapshotState, Failure> {
+    SnapshotState::ALL
+        .into_iter()
+        .find(|state| state.as_str() == word)
+        .ok_or_else(|| Failure::Row(format!("`{word}` is no state")))
+}
+
+/// Text that was made from a valid value.
+pub(super) fn parsed<T: std::str::FromStr<Err = crate::Error>>(text: &str) -> Result<T, Failure> {
+    text.parse()
+        .map_err(|error: crate::Error| Failure::Row(error.to_string()))
+}
+
+/// Labels out of their column.
+pub(super) fn labels(text: &str) -> Result<BTreeMap<String, String>, Failure> {
+    serde_json::from_str(text).map_err(|error| Failure::Row(format!("labels: {error}")))
+}
+
+/// Labels for their column.
+pub(super) fn labels_text(labels: &BTreeMap<String, String>) -> String {
+    serde_json::to_string(labels).expect("a map of strings is always JSON")
+}
+
+/// A number that is never negative.
+pub(super) fn count(row: &Row<'_>, column: usize) -> Result<u64, Failure> {
+    let number: i64 = row.get(column)?;
+    u64::try_from(number).map_err(|_| Failure::Row(format!("{number} is no count")))
+}
+
+/// A count for its column. SQLite has no numbers above 2⁶³; only a hostile manifest names one.
+pub(super) fn stored(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// A path out of its column.
+pub(super) fn path(bytes: Vec<u8>) -> PathBuf {
+    OsString::from_vec(bytes).into()
+}
+
+/// A path for its column.
+pub(super) fn path_bytes(path: &Path) -> &[u8] {
+    path.as_os_str().as_bytes()
+}

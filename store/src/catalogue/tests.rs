@@ -1,0 +1,422 @@
+mod model;
+
+use std::{fs, path::Path};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    entry::Timestamp,
+    entry::Xattr,
+    ids::Digest,
+    links::LinkGroup,
+    manifest::{HostFacts, Manifest, Origin},
+    names::Reference,
+};
+
+const LIMIT: u64 = 100;
+
+fn catalogue() -> (Catalogue, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let (catalogue, is_new) = Catalogue::open(&folder.path().join("catalogue.db")).unwrap();
+    assert!(is_new);
+    (catalogue, folder)
+}
+
+fn id(first: u8) -> SnapshotId {
+    SnapshotId::from_bytes([first; 16])
+}
+
+fn namespace() -> Namespace {
+    "default".parse().unwrap()
+}
+
+fn record(id: SnapshotId, created_at: i64) -> SnapshotRecord {
+    SnapshotRecord {
+        id,
+        namespace: namespace(),
+        state: SnapshotState::Creating,
+        reason: None,
+        names: Vec::new(),
+        labels: BTreeMap::from([("team".to_owned(), "blue \"and\" \0 red".to_owned())]),
+        source: "web".to_owned(),
+        is_container: false,
+        image: None,
+        created_at,
+        expires_at: Some(created_at + 100),
+        last_used_at: None,
+        nodes: 0,
+        logical_bytes: 0,
+        stored_bytes: 0,
+        pause_us: 0,
+    }
+}
+
+fn manifest(id: SnapshotId, created_at: i64, name: Option<&str>) -> Manifest {
+    Manifest {
+        id,
+        namespace: namespace(),
+        created_at,
+        name: name.map(|name| name.parse().unwrap()),
+        expires_at: Some(created_at + 100),
+        labels: BTreeMap::new(),
+        root: TreeRef {
+            digest: Digest::of(b"root"),
+            nodes: 7,
+        },
+        root_meta: Meta::default(),
+        links: LinkTable::default(),
+        logical_bytes: 4096,
+        stored_bytes: 512,
+        pause_us: 1500,
+        origin: Origin::Path("/srv".to_owned()),
+        host: HostFacts::default(),
+    }
+}
+
+fn active(catalogue: &Catalogue, id: SnapshotId, created_at: i64, name: Option<&str>) {
+    catalogue.insert(&record(id, created_at), LIMIT).unwrap();
+    catalogue.activate(&manifest(id, created_at, name)).unwrap();
+}
+
+fn resolve(catalogue: &Catalogue, text: &str) -> Result<SnapshotId> {
+    let reference: Reference = text.parse()?;
+    catalogue
+        .resolve(&namespace(), &reference)
+        .map(|record| record.id)
+}
+
+fn container(name: &str, snapshot: SnapshotId) -> ContainerRecord {
+    ContainerRecord {
+        namespace: namespace(),
+        id: name.to_owned(),
+        snapshot: Some(snapshot),
+        folder: "/var/lib/snapshotd/containers/default/c".into(),
+        is_complete: false,
+        created_at: 5,
+    }
+}
+
+fn mount(path: &str, snapshot: SnapshotId) -> MountRecord {
+    MountRecord {
+        path: path.into(),
+        snapshot,
+        writable: Some("/upper".into()),
+    }
+}
+
+fn damage(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    for byte in bytes.iter_mut().skip(4096) {
+        *byte ^= 0x5a;
+    }
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn activation_takes_sizes_and_names_from_the_manifest() {
+    let (catalogue, _folder) = catalogue();
+    active(&catalogue, id(1), 10, Some("app:v1"));
+    let found = catalogue.get(&id(1)).unwrap();
+    assert_eq!(found.state, SnapshotState::Active);
+    assert_eq!((found.nodes, found.logical_bytes), (7, 4096));
+    assert_eq!((found.stored_bytes, found.pause_us), (512, 1500));
+    let names: Vec<String> = found.names.iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["app:latest", "app:v1"]);
+    assert_eq!(found.labels, record(id(1), 10).labels);
+}
+
+#[test]
+fn names_move_to_the_newest_snapshot_of_a_name() {
+    let (catalogue, _folder) = catalogue();
+    active(&catalogue, id(1), 10, Some("app:v1"));
+    active(&catalogue, id(2), 20, Some("app:v2"));
+    assert_eq!(resolve(&catalogue, "app").unwrap(), id(2));
+    assert_eq!(resolve(&catalogue, "app:v1").unwrap(), id(1));
+    catalogue.set_name(&id(1), &"app".parse().unwrap()).unwrap();
+    assert_eq!(resolve(&catalogue, "app").unwrap(), id(1));
+}
+
+/// **A4** The beginning of an id is enough, from four digits on; when two ids of the namespace begin so, it is refused
+/// rather than guessed, and a name that reads the same comes first.
+#[test]
+fn a_name_wins_over_a_prefix_and_a_prefix_must_be_unambiguous() {
+    let (catalogue, _folder) = catalogue();
+    active(&catalogue, id(0xab), 10, None);
+    assert_eq!(resolve(&catalogue, "abab").unwrap(), id(0xab));
+    active(&catalogue, id(0x11), 20, Some("abab"));
+    assert_eq!(resolve(&catalogue, "abab").unwrap(), id(0x11));
+    assert_eq!(resolve(&catalogue, "ababa").unwrap(), id(0xab));
+    let mut near = [0xab; 16];
+    near[15] = 0;
+    active(&catalogue, SnapshotId::from_bytes(near), 30, None);
+    let error = resolve(&catalogue, "ababab").unwrap_err();
+    assert!(matches!(error, Error::Ambiguous { .. }), "{error}");
+}
+
+#[test]
+fn references_stay_within_their_namespace() {
+    let (catalogue, _folder) = catalogue();
+    active(&catalogue, id(0xab), 10, Some("app"));
+    let other: Namespace = "other".parse().unwrap();
+    for text in ["app", "abab", &id(0xab).to_string()] {
+        let error = catalogue
+            .resolve(&other, &text.parse().unwrap())
+            .unwrap_err();
+        assert!(matches!(error, Error::NotFound { .. }), "{text}: {error}");
+    }
+}
+
+#[test]
+fn the_limit_counts_what_is_creating_or_active() {
+    let (catalogue, _folder) = catalogue();
+    catalogue.insert(&record(id(1), 1), 2).unwrap();
+    active(&catalogue, id(2), 2, None);
+    let refused = catalogue.insert(&record(id(3), 3), 2).unwrap_err();
+    assert!(
+        matches!(refused, Error::Limit { limit: 2, .. }),
+        "{refused}"
+    );
+    catalogue.fail(&id(1), "the disk is full").unwrap();
+    catalogue.insert(&record(id(3), 3), 2).unwrap();
+    assert_eq!(
+        catalogue.get(&id(1)).unwrap().reason.unwrap(),
+        "the disk is full"
+    );
+}
+
+#[test]
+fn removal_takes_all_or_none() {
+    let (catalogue, _folder) = catalogue();
+    active(&catalogue, id(1), 1, Some("app"));
+    active(&catalogue, id(2), 2, None);
+    catalogue
+        .insert_container(&container("clone", id(2)))
+        .unwrap();
+    let error = catalogue.begin_removal(&[id(1), id(2)]).unwrap_err();
+    assert!(
+        error.to_string().contains("container default/clone"),
+        "{error}"
+    );
+    assert_eq!(resolve(&catalogue, "app").unwrap(), id(1));
+    catalogue.remove_container(&namespace(), "clone").unwrap();
+    catalogue.begin_removal(&[id(1), id(2), id(1)]).unwrap();
+    assert!(resolve(&catalogue, "app").is_err());
+    catalogue.finish_removal(&id(1)).unwrap();
+    assert!(matches!(catalogue.get(&id(1)), Err(Error::NotFound { .. })));
+}
+
+#[test]
+fn what_is_creating_or_gone_cannot_be_removed() {
+    let (catalogue, _folder) = catalogue();
+    catalogue.insert(&record(id(1), 1), LIMIT).unwrap();
+    assert!(matches!(
+        catalogue.begin_removal(&[id(1)]),
+        Err(Error::Busy { .. })
+    ));
+    assert!(matches!(
+        catalogue.begin_removal(&[id(9)]),
+        Err(Error::NotFound { .. })
+    ));
+    assert!(matches!(
+        catalogue.finish_removal(&id(1)),
+        Err(Error::Busy { .. })
+    ));
+}
+
+#[test]
+fn only_an_active_snapshot_takes_users() {
+    let (catalogue, _folder) = catalogue();
+    active(&catalogue, id(1), 1, None);
+    catalogue.insert_mount(&mount("/mnt/a", id(1))).unwrap();
+    let again = catalogue.insert_mount(&mount("/mnt/a", id(1))).unwrap_err();
+    assert!(matches!(again, Error::Exists { .. }), "{again}");
+    assert_eq!(
+        catalogue.remove_mount(Path::new("/mnt/a")).unwrap(),
+        mount("/mnt/a", id(1))
+    );
+    catalogue.begin_removal(&[id(1)]).unwrap();
+    for refused in [
+        catalogue.insert_container(&container("c", id(1))),
+        catalogue.insert_mount(&mount("/mnt/a", id(1))),
+        catalogue.set_name(&id(1), &"app".parse().unwrap()),
+        catalogue.set_expiry(&id(1), None),
+    ] {
+        assert!(matches!(refused, Err(Error::Busy { .. })), "{refused:?}");
+    }
+}
+
+#[test]
+fn containers_are_known_until_they_are_forgotten() {
+    let (catalogue, _folder) = catalogue();
+    active(&catalogue, id(1), 1, None);
+    catalogue.insert_container(&container("c", id(1))).unwrap();
+    let again = catalogue.insert_container(&container("c", id(1)));
+    assert!(matches!(again, Err(Error::Exists { .. })));
+    catalogue.complete_container(&namespace(), "c").unwrap();
+    assert!(catalogue.container(&namespace(), "c").unwrap().is_complete);
+    assert_eq!(
+        catalogue.attachments(&id(1)).unwrap(),
+        [Attachment::Container(namespace(), "c".to_owned())]
+    );
+    catalogue.remove_container(&namespace(), "c").unwrap();
+    let gone = catalogue.complete_container(&namespace(), "c");
+    assert!(matches!(gone, Err(Error::NotFound { .. })));
+}
+
+#[test]
+fn pages_go_on_where_they_ended_though_the_last_one_is_gone() {
+    let (catalogue, _folder) = catalogue();
+    for number in 1..=6 {
+        active(&catalogue, id(number), i64::from(number / 2), None);
+    }
+    let page = catalogue.list(None, None, 2).unwrap();
+    assert_eq!(
+        page.iter().map(|record| record.id).collect::<Vec<_>>(),
+        [id(6), id(5)]
+    );
+    catalogue.begin_removal(&[id(5)]).unwrap();
+    catalogue.finish_removal(&id(5)).unwrap();
+    let after = Some((page[1].created_at, page[1].id));
+    let rest = catalogue.list(Some(&namespace()), after, 100).unwrap();
+    let rest: Vec<_> = rest.iter().map(|record| record.id).collect();
+    assert_eq!(rest, [id(4), id(3), id(2), id(1)]);
+}
+
+#[test]
+fn a_base_comes_back_as_it_was_put() {
+    let (catalogue, _folder) = catalogue();
+    let base = BaseRecord {
+        root: TreeRef {
+            digest: Digest::of(b"base"),
+            nodes: 99,
+        },
+        root_meta: Meta {
+            mode: 0o755,
+            uid: u32::MAX,
+            gid: 3,
+            modified: Timestamp {
+                seconds: -4,
+                nanoseconds: 999_999_999,
+            },
+            xattrs: vec![Xattr {
+                name: b"user.a"[..].into(),
+                value: [][..].into(),
+            }],
+        },
+        links: LinkTable::new(&[LinkGroup(vec![1, 8, 9]), LinkGroup(vec![2, u64::MAX])]),
+        logical_bytes: 12,
+    };
+    assert_eq!(catalogue.base("overlayfs/sha256:1").unwrap(), None);
+    catalogue.put_base("overlayfs/sha256:1", &base).unwrap();
+    catalogue.put_base("overlayfs/sha256:1", &base).unwrap();
+    assert_eq!(catalogue.base("overlayfs/sha256:1").unwrap(), Some(base));
+}
+
+#[test]
+fn a_new_catalogue_is_filled_from_manifests_in_any_order() {
+    let (catalogue, _folder) = catalogue();
+    catalogue
+        .import(&manifest(id(2), 20, Some("app:v1")))
+        .unwrap();
+    catalogue
+        .import(&manifest(id(1), 10, Some("app:v1")))
+        .unwrap();
+    catalogue
+        .import(&manifest(id(3), 15, Some("app:v2")))
+        .unwrap();
+    catalogue
+        .import(&manifest(id(3), 15, Some("app:v2")))
+        .unwrap();
+    assert_eq!(resolve(&catalogue, "app:v1").unwrap(), id(2));
+    assert_eq!(resolve(&catalogue, "app:v2").unwrap(), id(3));
+    assert_eq!(resolve(&catalogue, "app").unwrap(), id(2));
+    assert_eq!(catalogue.count_by_state().unwrap()["active"], 3);
+}
+
+#[test]
+fn a_reopened_catalogue_has_everything() {
+    let (catalogue, folder) = catalogue();
+    active(&catalogue, id(1), 1, Some("app"));
+    catalogue.insert_mount(&mount("/mnt/a", id(1))).unwrap();
+    let before = (catalogue.get(&id(1)).unwrap(), catalogue.mounts().unwrap());
+    drop(catalogue);
+    let (catalogue, is_new) = Catalogue::open(&folder.path().join("catalogue.db")).unwrap();
+    assert!(!is_new);
+    let after = (catalogue.get(&id(1)).unwrap(), catalogue.mounts().unwrap());
+    assert_eq!(before, after);
+}
+
+#[test]
+fn a_damaged_catalogue_is_corrupt_and_says_what_to_do() {
+    let (catalogue, folder) = catalogue();
+    for number in 1..50 {
+        active(&catalogue, id(number), 1, Some("app"));
+    }
+    drop(catalogue);
+    let path = folder.path().join("catalogue.db");
+    damage(&path);
+    let error = Catalogue::open(&path).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Corrupt {
+                what: "Catalogue",
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    assert!(
+        error.to_string().contains("rebuilt from the manifests"),
+        "{error}"
+    );
+    fs::write(
+        &path,
+        "not a database at all, but long enough to have a header",
+    )
+    .unwrap();
+    assert!(matches!(Catalogue::open(&path), Err(Error::Corrupt { .. })));
+}
+
+#[test]
+fn a_catalogue_of_a_later_release_is_left_alone() {
+    let (catalogue, folder) = catalogue();
+    catalogue
+        .lock()
+        .pragma_update(None, "user_version", 7)
+        .unwrap();
+    drop(catalogue);
+    let error = Catalogue::open(&folder.path().join("catalogue.db")).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Incompatible {
+                found: 7,
+                supported: 1,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_full_disk_leaves_the_catalogue_as_it_was() {
+    let (catalogue, _folder) = catalogue();
+    active(&catalogue, id(1), 1, None);
+    let pages: i64 = catalogue
+        .lock()
+        .pragma_query_value(None, "page_count", |row| row.get(0))
+        .unwrap();
+    catalogue
+        .lock()
+        .pragma_update(None, "max_page_count", pages)
+        .unwrap();
+    let mut large = record(id(2), 2);
+    large.source = "x".repeat(1 << 20);
+    let error = catalogue.insert(&large, LIMIT).unwrap_err();
+    assert!(matches!(error, Error::Database { .. }), "{error:?}");
+    assert_eq!(catalogue.list(None, None, 10).unwrap().len(), 1);
+    catalogue.set_expiry(&id(1), None).unwrap();
+}

@@ -1,0 +1,260 @@
+//! A draft: a snapshot being made. Chunks go in from any number of threads; `commit` makes all of it visible
+//! at once, dropping it leaves nothing behind.
+//!
+//! Hashing and looking up happen on the caller's thread, so that only chunks nobody has reach the queue of [`pipeline`].
+
+pub(crate) mod cut;
+mod folder;
+mod pending;
+mod pipeline;
+mod spill;
+
+use std::{
+    io::Read,
+    path::PathBuf,
+    sync::{
+        Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use crate::{
+    draft::{
+        cut::{Cutter, Feed, Piece, ReaderFeed, SIZES, SparseFeed},
+        folder::DraftFolder,
+        pipeline::{Kind, PENDING_CHUNKS, Pipeline},
+    },
+    entry::Content,
+    error::{Error, Result},
+    ids::{Digest, SnapshotId},
+    layout,
+    list::ListWriter,
+    manifest::Manifest,
+    pack::unframe,
+    progress::Progress,
+    store::Store,
+};
+
+/// What a draft has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DraftStats {
+    /// Bytes read from files.
+    pub read_bytes: u64,
+    /// Chunks the store did not have.
+    pub new_chunks: u64,
+    /// Bytes in them.
+    pub new_bytes: u64,
+    /// Bytes they take in packs.
+    pub stored_bytes: u64,
+    /// Chunks the store, or this draft, had already.
+    pub deduplicated_chunks: u64,
+}
+
+/// A snapshot being made.
+#[derive(Debug)]
+pub struct Draft {
+    id: SnapshotId,
+    // Declared before the folder: the threads end before their files are removed.
+    pipeline: Pipeline,
+    folder: DraftFolder,
+    store: Store,
+    /// Read by those who put, written by the one who publishes: what is put is in this publication or the next.
+    gate: RwLock<()>,
+    /// Windows that are not in use, one a thread that has ever read a file.
+    cutters: Mutex<Vec<Cutter>>,
+    read_bytes: AtomicU64,
+    deduplicated_chunks: AtomicU64,
+}
+
+impl Draft {
+    /// Begins the draft of the snapshot `id`, in a folder of its own.
+    pub(crate) fn begin(store: Store, id: SnapshotId) -> Result<Self> {
+        let disk = store.disk();
+        let folder = DraftFolder::create(disk.clone(), layout::draft(&id))?;
+        Ok(Self {
+            id,
+            pipeline: Pipeline::new(disk, folder.path().to_owned(), PENDING_CHUNKS),
+            folder,
+            store,
+            gate: RwLock::new(()),
+            cutters: Mutex::default(),
+            read_bytes: AtomicU64::new(0),
+            deduplicated_chunks: AtomicU64::new(0),
+        })
+    }
+
+    /// Puts a chunk of data. Blocks while the compression queue is full.
+    pub fn put_data(&self, raw: Vec<u8>) -> Result<Digest> {
+        let digest = Digest::of(&raw);
+        self.put(digest, Kind::Data, || raw)
+    }
+
+    /// Puts a page of metadata: the same, into packs of its own so that metadata lies together.
+    pub fn put_meta(&self, raw: Vec<u8>) -> Result<Digest> {
+        let digest = Digest::of(&raw);
+        self.put(digest, Kind::Meta, || raw)
+    }
+
+    /// Cuts `reader` into chunks and puts them. Runs of zeros of at least one chunk's minimum become holes.
+    /// Returns the content and its length in bytes; the length may differ from what the caller had expected
+    /// of a file that changes while it is read.
+    pub fn put_content(
+        &self,
+        reader: &mut dyn Read,
+        progress: &dyn Progress,
+    ) -> Result<(Content, u64)> {
+        self.put_feed(&mut ReaderFeed(reader), progress)
+    }
+
+    /// The same for a sparse file: `extents` are its (offset, length) runs of data in ascending order, everything
+    /// between them and up to `size` is a hole; `read_at(offset, buffer)` fills the buffer and returns how much it filled.
+    pub fn put_sparse(
+        &self,
+        size: u64,
+        extents: &[(u64, u64)],
+        read_at: &mut dyn FnMut(u64, &mut [u8]) -> std::io::Result<usize>,
+        progress: &dyn Progress,
+    ) -> Result<Content> {
+        let mut feed = SparseFeed {
+            size,
+            extents,
+            read_at,
+            offset: 0,
+        };
+        Ok(self.put_feed(&mut feed, progress)?.0)
+    }
+
+    /// Reads back a metadata page or chunk, published or put into this very draft. Waits for it to be packed if need be.
+    pub fn get(&self, digest: &Digest) -> Result<Vec<u8>> {
+        if let Some((path, frame)) = self.pipeline.wait_for(digest)? {
+            match self.store.disk().open(&path) {
+                Ok(file) => return unframe(&*file, &frame, digest, &path.display()),
+                // It has been published between the two lines above, and is in the store now.
+                Err(error) if crate::disk::is_absent(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.store.get(digest)
+    }
+
+    /// True when the store or this draft holds the chunk.
+    pub fn has(&self, digest: &Digest) -> Result<bool> {
+        Ok(self.pipeline.has(digest)? || self.store.has(digest)?)
+    }
+
+    /// What it has done so far.
+    pub fn stats(&self) -> DraftStats {
+        let (new_chunks, new_bytes, stored_bytes) = self.pipeline.totals();
+        DraftStats {
+            read_bytes: self.read_bytes.load(Ordering::Relaxed),
+            new_chunks,
+            new_bytes,
+            stored_bytes,
+            deduplicated_chunks: self.deduplicated_chunks.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Makes everything durable and visible without a manifest: for trees that outlive a failed snapshot (base layers).
+    pub fn publish_chunks(&self) -> Result<()> {
+        self.publish(|_| None).map(drop)
+    }
+
+    /// Makes everything durable and visible: packs, index, then the manifest. The manifest's `stored_bytes` is filled in here.
+    pub fn commit(self, mut manifest: Manifest) -> Result<(Manifest, DraftStats)> {
+        if manifest.id != self.id {
+            return Err(Error::Invalid {
+                what: "manifest",
+                why: format!(
+                    "it is of snapshot {}, the draft of {}",
+                    manifest.id, self.id
+                ),
+            });
+        }
+        let stats = self.publish(|stats| {
+            manifest.stored_bytes = stats.stored_bytes;
+            Some(manifest.encode())
+        })?;
+        Ok((manifest, stats))
+    }
+
+    fn publish(&self, manifest: impl FnOnce(&DraftStats) -> Option<Vec<u8>>) -> Result<DraftStats> {
+        let _nobody_puts = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let packs = self.pipeline.seal()?;
+        let stats = self.stats();
+        let manifest = manifest(&stats).map(|bytes| (self.id, bytes));
+        self.store
+            .publish(self.folder.path(), &packs, manifest)
+            .map_err(|error| self.pipeline.fail(error))?;
+        self.pipeline.clear();
+        Ok(stats)
+    }
+
+    /// Puts the chunk unless somebody has it; `raw` makes its bytes only then.
+    fn put(&self, digest: Digest, kind: Kind, raw: impl FnOnce() -> Vec<u8>) -> Result<Digest> {
+        self.pipeline.check()?;
+        let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        let is_new = !self.pipeline.has(&digest)?
+            && !self.store.has(&digest)?
+            && self.pipeline.put(digest, raw(), kind)?;
+        if !is_new {
+            self.deduplicated_chunks.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(digest)
+    }
+
+    fn put_feed(&self, feed: &mut dyn Feed, progress: &dyn Progress) -> Result<(Content, u64)> {
+        let mut cutter = self.take_cutter();
+        let content = self.put_pieces(&mut cutter, feed, progress);
+        cutter.reset();
+        self.cutters().push(cutter);
+        content
+    }
+
+    fn put_pieces(
+        &self,
+        cutter: &mut Cutter,
+        feed: &mut dyn Feed,
+        progress: &dyn Progress,
+    ) -> Result<(Content, u64)> {
+        let mut put_page = |page| self.put_meta(page);
+        let mut list = ListWriter::new(&mut put_page);
+        let mut length = 0;
+        while let Some(piece) = cutter
+            .next(feed)
+            .map_err(Error::io("read", PathBuf::from("the file")))?
+        {
+            if progress.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            match piece {
+                Piece::Hole(zeros) => {
+                    length += zeros;
+                    list.push_hole(zeros)?;
+                }
+                Piece::Chunk(bytes) => {
+                    length += bytes.len() as u64;
+                    let digest = Digest::of(bytes);
+                    self.put(digest, Kind::Data, || bytes.to_vec())?;
+                    let raw_len = u32::try_from(bytes.len()).expect("a chunk is far smaller");
+                    list.push_chunk(digest, raw_len)?;
+                    self.read_bytes
+                        .fetch_add(u64::from(raw_len), Ordering::Relaxed);
+                    progress.advance(0, u64::from(raw_len));
+                }
+            }
+        }
+        Ok((list.finish()?, length))
+    }
+
+    fn take_cutter(&self) -> Cutter {
+        let free = self.cutters().pop();
+        free.unwrap_or_else(|| Cutter::new(SIZES))
+    }
+
+    fn cutters(&self) -> std::sync::MutexGuard<'_, Vec<Cutter>> {
+        self.cutters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,231 @@
+//! The index: which pack holds a chunk, and where.
+//!
+//! It is a cache of the packs' footers in a form that can be searched: immutable sorted segments, a new one a commit,
+//! merged when they have become many. It can therefore never lose data: a segment that is missing or damaged is made
+//! again from the footers of its packs (when writing), or these footers are searched instead (when reading alone).
+//! It does not decide when something is durable; [`crate::store`] does.
+
+mod merge;
+mod segment;
+mod view;
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
+
+use crate::{
+    disk::Disk,
+    error::{Error, Result},
+    ids::{Digest, PackId},
+    layout,
+    pack::Footer,
+    progress::{Progress, Silent},
+};
+
+pub(crate) use merge::{Build, Written};
+pub(crate) use segment::{Location, Segment, SegmentName};
+use view::{View, read_footer};
+
+/// Segments are merged until each but the smallest few has this many times the rows of all smaller ones together.
+const GROWTH: u64 = 8;
+/// But not before this many can be merged at once: every merge costs a sync.
+const MERGE_AT_LEAST: usize = 4;
+
+/// Sizes, as the segments' trailers have them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct IndexStats {
+    pub(crate) packs: u64,
+    pub(crate) chunks: u64,
+    pub(crate) stored_bytes: u64,
+}
+
+/// The index of an open store.
+#[derive(Debug)]
+pub(crate) struct Index {
+    disk: Arc<dyn Disk>,
+    view: RwLock<Arc<View>>,
+    /// Held by whoever replaces the view.
+    change: Mutex<()>,
+}
+
+impl Index {
+    /// Opens the index as it lies on disk, for reading beside a writer: whatever is wrong with it is worked around, in memory alone.
+    pub(crate) fn open(disk: Arc<dyn Disk>) -> Result<Self> {
+        let view = View::load(&*disk)?;
+        Ok(Self {
+            disk,
+            view: RwLock::new(Arc::new(view)),
+            change: Mutex::new(()),
+        })
+    }
+
+    /// Opens the index for the one writer: removes segments that are damaged or replaced, and adds what they do not cover.
+    /// Files are made in `folder`, which the caller removes.
+    pub(crate) fn open_and_settle(disk: Arc<dyn Disk>, folder: &Path) -> Result<Self> {
+        let index = Self::open(disk)?;
+        index.settle(folder)?;
+        Ok(index)
+    }
+
+    /// Where the chunk is, as far as is known.
+    pub(crate) fn lookup(&self, digest: &Digest) -> Result<Option<Location>> {
+        self.view().lookup(digest)
+    }
+
+    /// Where a chunk is that must be somewhere: looks again, and harder, before it says that it is nowhere.
+    pub(crate) fn find(&self, digest: &Digest) -> Result<Option<Location>> {
+        let steps = [View::refreshed, View::completed, View::verified];
+        let mut found = self.lookup_or_none(digest);
+        for step in steps {
+            if found.is_some() {
+                break;
+            }
+            self.replace_view(step)?;
+            found = self.lookup_or_none(digest);
+        }
+        match found {
+            Some(location) => Ok(Some(location)),
+            None => self.lookup(digest),
+        }
+    }
+
+    /// Looks again on disk for what a writer has published since.
+    pub(crate) fn refresh(&self) -> Result<()> {
+        self.replace_view(View::refreshed)
+    }
+
+    /// Checks a place that did not hold the chunk against the pack's own footer. Where the footer knows better, the segments
+    /// that were wrong are dropped and the right place is returned.
+    pub(crate) fn doubt(&self, digest: &Digest, place: &Location) -> Result<Option<Location>> {
+        let path = layout::pack(&place.pack);
+        let Ok(footer) = Footer::read(&*self.disk, &path) else {
+            return Ok(None);
+        };
+        let found = footer
+            .records
+            .binary_search_by_key(digest, |record| record.0);
+        let frame = found.ok().map(|number| footer.records[number].1);
+        if frame == Some(place.frame) {
+            return Ok(None);
+        }
+        self.replace_view(View::verified)?;
+        Ok(frame.map(|frame| Location {
+            pack: place.pack,
+            frame,
+        }))
+    }
+
+    /// Packs nobody can read the footers of, as far as has been noticed.
+    pub(crate) fn unreadable_packs(&self) -> Vec<PackId> {
+        self.view().unreadable.clone()
+    }
+
+    /// Sizes.
+    pub(crate) fn stats(&self) -> IndexStats {
+        self.view().stats()
+    }
+
+    /// Begins a segment; its files are made in `folder`.
+    pub(crate) fn begin<'a>(&'a self, folder: &'a Path) -> Build<'a> {
+        Build::new(&*self.disk, folder, self.view().next_sequence())
+    }
+
+    /// Publishes a segment that is durable under its temporary name: renames it and makes its rows known.
+    pub(crate) fn install(&self, written: &Written) -> Result<()> {
+        let path = Path::new(layout::INDEX).join(written.name.to_string());
+        self.disk.rename(&written.path, &path)?;
+        self.disk.sync_folder(Path::new(layout::INDEX))?;
+        let segment = Segment::open(&*self.disk, &path, written.name)?;
+        self.replace_view(|view, _| Ok(view.with(segment)))
+    }
+
+    /// Merges segments when they have become many. The index is as good without it.
+    pub(crate) fn tidy(&self, folder: &Path) -> Result<()> {
+        let small = self.view().mergeable(GROWTH);
+        if small.len() < MERGE_AT_LEAST {
+            return Ok(());
+        }
+        let mut build = self.begin(folder);
+        for segment in &small {
+            build.add_segment(segment);
+        }
+        let written = build.write()?;
+        written.sink.sync()?;
+        self.install(&written)?;
+        self.remove(&small.iter().map(|segment| segment.name).collect::<Vec<_>>())
+    }
+
+    /// Makes the whole index anew from the packs' footers; until that is done the old one answers.
+    pub(crate) fn rebuild(&self, folder: &Path, progress: &dyn Progress) -> Result<()> {
+        let names = self.view().names();
+        let packs = layout::packs(&*self.disk)?;
+        self.cover(&packs, &names, folder, progress)?;
+        self.remove(&names)
+    }
+
+    fn settle(&self, folder: &Path) -> Result<()> {
+        let stale = self.view().stale.clone();
+        let packs = layout::packs(&*self.disk)?;
+        self.replace_view(|view, _| Ok(view.without_others(&packs)))?;
+        let uncovered = self.view().uncovered(&packs);
+        self.cover(&uncovered, &[], folder, &Silent)?;
+        self.remove(&stale)
+    }
+
+    /// Publishes a segment of `packs` that replaces the segments `replaced`.
+    fn cover(
+        &self,
+        packs: &[PackId],
+        replaced: &[SegmentName],
+        folder: &Path,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let mut build = self.begin(folder);
+        let mut unreadable = Vec::new();
+        for pack in packs {
+            if progress.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            match read_footer(&*self.disk, pack) {
+                Some(footer) => build.add_footer(footer)?,
+                None => unreadable.push(*pack),
+            }
+            progress.advance(1, 0);
+        }
+        build.replace(replaced);
+        if !build.is_empty() {
+            let written = build.write()?;
+            written.sink.sync()?;
+            self.install(&written)?;
+        }
+        self.replace_view(|view, _| Ok(view.with_unreadable(unreadable)))
+    }
+
+    fn remove(&self, names: &[SegmentName]) -> Result<()> {
+        for name in names {
+            self.disk
+                .remove(&Path::new(layout::INDEX).join(name.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// A damaged segment holds nothing back here: what it cannot answer is looked for elsewhere.
+    fn lookup_or_none(&self, digest: &Digest) -> Option<Location> {
+        self.lookup(digest).ok().flatten()
+    }
+
+    fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn replace_view(&self, change: impl FnOnce(&View, &dyn Disk) -> Result<View>) -> Result<()> {
+        let _turn = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let view = Arc::new(change(&self.view(), &*self.disk)?);
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = view;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,48 @@
+//! Everything at rest: chunks, packs, index, trees, manifests, the catalogue.
+//!
+//! ```text
+//! Draft::put ─► cut ─► hash ─► known? ─► compress ─► pack ─┐
+//! TreeWriter ─► tree pages ─► put                          ├─ commit: sync, rename, index, manifest
+//! Manifest  ───────────────────────────────────────────────┘
+//! Store::get ◄─ verify ◄─ decompress ◄─ pack ◄─ index
+//! ```
+//!
+//! The format is written once, in docs/format.md. Everything here is synchronous, and what has been
+//! reported as committed survives a power cut.
+
+mod bytes;
+mod catalogue;
+mod disk;
+mod draft;
+mod entry;
+mod error;
+#[cfg(test)]
+mod golden;
+mod ids;
+mod index;
+mod layout;
+mod links;
+mod list;
+mod manifest;
+mod names;
+mod pack;
+mod page;
+mod progress;
+mod store;
+mod tree;
+
+pub use catalogue::{
+    Attachment, BaseRecord, Catalogue, ContainerRecord, MountRecord, SnapshotRecord, SnapshotState,
+};
+pub use draft::{Draft, DraftStats};
+pub use entry::{Content, DeviceNumber, Entry, EntryName, Meta, Node, Timestamp, TreeRef, Xattr};
+pub use error::{Error, Result};
+pub use ids::{Digest, PackId, SnapshotId};
+pub use links::{LinkGroup, LinkTable};
+pub use list::ContentReader;
+pub use manifest::{ContainerConfig, HostFacts, Manifest, Origin};
+pub use names::{Namespace, Reference, SnapshotName};
+pub use page::PageSource;
+pub use progress::{Progress, Silent};
+pub use store::{Access, Store, StoreStats};
+pub use tree::{Leaf, Located, TreeReader, TreeWriter};

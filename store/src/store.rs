@@ -1,0 +1,364 @@
+//! The store: opening it, reading chunks and manifests, and beginning drafts.
+//!
+//! What is published is never changed, only added to and removed. The one writer holds the lock; readers take none, and find
+//! what was published after they opened by looking again when they miss something.
+
+mod cache;
+mod format;
+mod latch;
+mod publish;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+pub(crate) use publish::SYNC_EACH;
+
+use crate::{
+    disk::{Disk, HostDisk, Lock, is_absent},
+    draft::Draft,
+    error::{Error, Result},
+    ids::{Digest, SnapshotId},
+    index::{Index, Location},
+    layout,
+    manifest::Manifest,
+    pack::{PackFiles, unframe},
+    progress::Progress,
+    store::{cache::ChunkCache, latch::Latch},
+};
+
+/// No manifest is larger; one that is, is not read.
+const MAX_MANIFEST_BYTES: u64 = 1 << 30;
+/// Where the index makes its files while the store is opened or rebuilt.
+const INDEX_DRAFT: &str = "index";
+
+/// What a process wants of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Read alone; takes no lock, several at once, beside a writer.
+    ReadOnly,
+    /// Read and write; one process at a time holds the lock. Settles what an earlier writer left half done.
+    ReadWrite,
+}
+
+/// Sizes of the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Packs.
+    pub packs: u64,
+    /// Chunks in them.
+    pub chunks: u64,
+    /// Bytes they take.
+    pub stored_bytes: u64,
+}
+
+/// A store; cheap to clone, safe to share between threads.
+#[derive(Clone, Debug)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    disk: Arc<dyn Disk>,
+    index: Index,
+    packs: PackFiles,
+    cache: ChunkCache,
+    latch: Latch,
+    /// Held by the draft that is being published: one at a time.
+    turn: Mutex<()>,
+    next_scratch: AtomicU64,
+    /// The writer's lock; `None` when reading alone.
+    lock: Option<Box<dyn Lock>>,
+}
+
+impl Store {
+    /// Makes an empty store in the folder `root`, unless there is one, and opens it for writing.
+    pub fn ensure(root: &Path) -> Result<Self> {
+        let disk = Arc::new(HostDisk::ensure(root)?);
+        format::ensure(&*disk)?;
+        Self::open_on(disk, Access::ReadWrite)
+    }
+
+    /// Opens the store in the folder `root`.
+    pub fn open(root: &Path, access: Access) -> Result<Self> {
+        let disk = HostDisk::open(root).map_err(|error| match is_absent(&error) {
+            true => no_store(root),
+            false => error,
+        })?;
+        Self::open_on(Arc::new(disk), access)
+    }
+
+    /// Opens the store on `disk`.
+    pub(crate) fn open_on(disk: Arc<dyn Disk>, access: Access) -> Result<Self> {
+        format::check(&*disk, access)?;
+        let (lock, index) = match access {
+            Access::ReadOnly => (None, Index::open(disk.clone())?),
+            Access::ReadWrite => {
+                let lock = disk.lock(Path::new(layout::LOCK))?;
+                (Some(lock), settle(&disk)?)
+            }
+        };
+        Ok(Self {
+            inner: Arc::new(Inner {
+                disk,
+                index,
+                packs: PackFiles::new(),
+                cache: ChunkCache::new(),
+                latch: Latch::default(),
+                turn: Mutex::new(()),
+                next_scratch: AtomicU64::new(0),
+                lock,
+            }),
+        })
+    }
+
+    /// The folder it lies in.
+    pub fn root(&self) -> &Path {
+        self.inner.disk.root()
+    }
+
+    /// True when a chunk of this digest is published.
+    pub fn has(&self, digest: &Digest) -> Result<bool> {
+        if self.inner.index.lookup(digest)?.is_some() {
+            return Ok(true);
+        }
+        if self.inner.lock.is_some() {
+            return Ok(false);
+        }
+        self.inner.index.refresh()?;
+        Ok(self.inner.index.lookup(digest)?.is_some())
+    }
+
+    /// The raw bytes of a published chunk, verified against its digest; decoded afresh at every call.
+    pub fn get(&self, digest: &Digest) -> Result<Vec<u8>> {
+        let location = self.locate(digest)?;
+        let error = match self.read(digest, &location) {
+            Ok(raw) => return Ok(raw),
+            Err(error) => error,
+        };
+        // The pack may have been replaced since it was opened, or since it was indexed; only then is it damage.
+        self.inner.packs.forget(&location.pack);
+        if is_absent(&error) {
+            self.inner.index.refresh()?;
+            let location = self.locate(digest)?;
+            return self.read(digest, &location);
+        }
+        match self.inner.index.doubt(digest, &location)? {
+            Some(location) => self.read(digest, &location),
+            None => self.read(digest, &location),
+        }
+    }
+
+    /// The same through the bounded cache: decoded once whoever waits.
+    pub fn get_cached(&self, digest: &Digest) -> Result<Arc<[u8]>> {
+        self.inner.cache.get(digest, || self.get(digest))
+    }
+
+    /// Limits the decoded-chunk cache to this many bytes; 64 MiB unless set.
+    pub fn set_cache_bytes(&self, bytes: u64) {
+        self.inner.cache.limit(bytes);
+    }
+
+    /// Checks that the chunk is where the index says, and its bytes too when `full`. For verify.
+    pub fn check(&self, digest: &Digest, full: bool) -> Result<()> {
+        if full {
+            return self.get(digest).map(drop);
+        }
+        let location = self.locate(digest)?;
+        let file = self.open_pack(&location)?;
+        let end = u64::from(location.frame.offset) + u64::from(location.frame.stored_bytes);
+        match end <= file.length()? {
+            true => Ok(()),
+            false => Err(corrupt_chunk(
+                digest,
+                format!("pack {} ends before it", location.pack),
+            )),
+        }
+    }
+
+    /// Begins a snapshot's draft; nothing of it is visible until it is committed.
+    pub fn begin(&self, id: SnapshotId) -> Result<Draft> {
+        self.check_writable()?;
+        let drafts = self.inner.disk.list(Path::new(layout::DRAFTS))?;
+        let exists = drafts.contains(&id.to_string())
+            || self.inner.disk.open(&layout::manifest(&id)).is_ok();
+        match exists {
+            true => Err(Error::Exists {
+                what: "Snapshot",
+                name: id.to_string(),
+            }),
+            false => Draft::begin(self.clone(), id),
+        }
+    }
+
+    /// Reads a snapshot's manifest.
+    pub fn manifest(&self, id: &SnapshotId) -> Result<Manifest> {
+        let corrupt = |why: String| Error::Corrupt {
+            what: "Manifest",
+            name: id.to_string(),
+            why,
+        };
+        let file = match self.inner.disk.open(&layout::manifest(id)) {
+            Err(error) if is_absent(&error) => return Err(not_found("Snapshot", id)),
+            file => file?,
+        };
+        let length = file.length()?;
+        if length > MAX_MANIFEST_BYTES {
+            return Err(corrupt(format!(
+                "it is larger than {MAX_MANIFEST_BYTES} bytes"
+            )));
+        }
+        let mut bytes = vec![0; usize::try_from(length).expect("a gigabyte at most")];
+        let filled = file.read_at(0, &mut bytes)?;
+        let manifest = Manifest::decode(&bytes[..filled])?;
+        match manifest.id == *id {
+            true => Ok(manifest),
+            false => Err(corrupt(format!("it is that of snapshot {}", manifest.id))),
+        }
+    }
+
+    /// The ids of all manifests, in no order.
+    pub fn manifests(&self) -> Result<Vec<SnapshotId>> {
+        layout::manifests(&*self.inner.disk)
+    }
+
+    /// Removes a snapshot's manifest for good; no error when it is gone already. Chunks stay until they are collected.
+    pub fn remove_manifest(&self, id: &SnapshotId) -> Result<()> {
+        self.check_writable()?;
+        let disk = &self.inner.disk;
+        disk.remove(&layout::manifest(id))?;
+        let synced = disk.sync_folder(Path::new(layout::MANIFESTS));
+        self.inner.latch.watch(synced)
+    }
+
+    /// Sizes, from the index.
+    pub fn stats(&self) -> Result<StoreStats> {
+        if self.inner.lock.is_none() {
+            self.inner.index.refresh()?;
+        }
+        let stats = self.inner.index.stats();
+        Ok(StoreStats {
+            packs: stats.packs,
+            chunks: stats.chunks,
+            stored_bytes: stats.stored_bytes,
+        })
+    }
+
+    /// Rebuilds the index from the packs' footers.
+    pub fn rebuild_index(&self, progress: &dyn Progress) -> Result<()> {
+        self.check_writable()?;
+        let _turn = self.turn();
+        let scratch = Scratch::create(&self.inner.disk, self.scratch_name())?;
+        self.inner.index.rebuild(&scratch.path, progress)
+    }
+
+    /// The disk it lies on.
+    pub(crate) fn disk(&self) -> Arc<dyn Disk> {
+        self.inner.disk.clone()
+    }
+
+    fn locate(&self, digest: &Digest) -> Result<Location> {
+        if let Some(location) = self.inner.index.find(digest)? {
+            return Ok(location);
+        }
+        match self.inner.index.unreadable_packs().first() {
+            None => Err(not_found("Chunk", digest)),
+            Some(pack) => Err(corrupt_chunk(
+                digest,
+                format!("no pack is known to hold it, and pack {pack} cannot be read"),
+            )),
+        }
+    }
+
+    fn read(&self, digest: &Digest, location: &Location) -> Result<Vec<u8>> {
+        let file = self.open_pack(location)?;
+        unframe(&*file, &location.frame, digest, &location.pack)
+    }
+
+    fn open_pack(&self, location: &Location) -> Result<Arc<dyn crate::disk::Source>> {
+        let path = layout::pack(&location.pack);
+        self.inner
+            .packs
+            .get(&*self.inner.disk, &location.pack, &path)
+    }
+
+    fn check_writable(&self) -> Result<()> {
+        if self.inner.lock.is_none() {
+            return Err(Error::Invalid {
+                what: "use of the store",
+                why: "it was opened for reading alone".to_owned(),
+            });
+        }
+        self.inner.latch.check()
+    }
+
+    /// A folder for files of the index that no other such folder has.
+    fn scratch_name(&self) -> PathBuf {
+        let number = self.inner.next_scratch.fetch_add(1, Ordering::Relaxed);
+        Path::new(layout::DRAFTS).join(format!("{INDEX_DRAFT}-{number}"))
+    }
+
+    fn turn(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.inner
+            .turn
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Removes what an earlier writer left half done, and opens the index.
+fn settle(disk: &Arc<dyn Disk>) -> Result<Index> {
+    for left in disk.list(Path::new(layout::DRAFTS))? {
+        disk.remove_folder(&Path::new(layout::DRAFTS).join(left))?;
+    }
+    let scratch = Scratch::create(disk, Path::new(layout::DRAFTS).join(INDEX_DRAFT))?;
+    Index::open_and_settle(disk.clone(), &scratch.path)
+}
+
+/// A folder for temporary files, removed when dropped.
+struct Scratch<'a> {
+    disk: &'a Arc<dyn Disk>,
+    path: PathBuf,
+}
+
+impl<'a> Scratch<'a> {
+    fn create(disk: &'a Arc<dyn Disk>, path: PathBuf) -> Result<Self> {
+        disk.create_folder(&path)?;
+        Ok(Self { disk, path })
+    }
+}
+
+impl Drop for Scratch<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.disk.remove_folder(&self.path) {
+            tracing::warn!(%error, "Files of the index are left over until the store is opened again");
+        }
+    }
+}
+
+fn no_store(root: &Path) -> Error {
+    not_found("Store", &root.display())
+}
+
+fn not_found(what: &'static str, name: &dyn std::fmt::Display) -> Error {
+    Error::NotFound {
+        what,
+        name: name.to_string(),
+    }
+}
+
+fn corrupt_chunk(digest: &Digest, why: String) -> Error {
+    Error::Corrupt {
+        what: "Chunk",
+        name: digest.to_string(),
+        why,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
