@@ -1,7 +1,10 @@
-//! A disk in memory for tests: it counts, fails when told to, and knows what a power cut would leave of it.
+//! A disk in memory for tests: it counts, fails when told to, records, and knows what a power cut could leave of it.
+
+mod content;
+mod matrix;
+mod recording;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     io::{self, ErrorKind},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -9,6 +12,10 @@ use std::{
 
 use super::{Disk, Lock, Sink, Source};
 use crate::error::{Error, Result};
+use content::{Change, Content, Image};
+
+pub(crate) use matrix::{Outcome, conclude, crash_everywhere, has_violation, try_points};
+pub(crate) use recording::Recording;
 
 /// How much was done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,22 +34,13 @@ struct Fault {
 }
 
 #[derive(Debug, Default)]
-struct File {
-    bytes: Vec<u8>,
-    durable: Vec<u8>,
-}
-
-#[derive(Debug, Default)]
 struct State {
-    files: Vec<File>,
-    names: BTreeMap<PathBuf, usize>,
-    durable_names: BTreeMap<PathBuf, usize>,
-    folders: BTreeSet<PathBuf>,
-    durable_folders: BTreeSet<PathBuf>,
+    content: Content,
     is_locked: bool,
     counts: Counts,
     fault: Option<Fault>,
     failed_op: Option<&'static str>,
+    recording: Option<Recording>,
 }
 
 /// The disk; clones are the same one.
@@ -73,72 +71,58 @@ impl MemoryDisk {
         self.state().counts
     }
 
+    /// Runs something and returns what it did to the disk.
+    pub(crate) fn record<T>(&self, run: impl FnOnce() -> T) -> (Recording, T) {
+        let recording = Recording {
+            start: self.state().content.clone(),
+            changes: Vec::new(),
+        };
+        self.state().recording = Some(recording);
+        let value = run();
+        let recording = self.state().recording.take();
+        (recording.expect("one recording at a time"), value)
+    }
+
     /// The disk after a power cut: what was synced is there, everything else is gone.
     pub(crate) fn after_power_cut(&self) -> Self {
-        let state = self.state();
-        Self::of(
-            state.durable_names.clone(),
-            state.durable_folders.clone(),
-            |id| state.files[id].durable.clone(),
-        )
+        Self::holding(self.state().content.after_power_cut(Image::SYNCED))
     }
 
     /// The disk after the process was killed: everything it did is there.
     pub(crate) fn after_kill(&self) -> Self {
-        let state = self.state();
-        Self::of(state.names.clone(), state.folders.clone(), |id| {
-            state.files[id].bytes.clone()
-        })
+        Self::holding(self.state().content.after_power_cut(Image::EVERYTHING))
     }
 
     /// Changes the bytes of a file, as a bad disk would.
     pub(crate) fn damage(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
-        let mut state = self.state();
-        let id = state.names[path];
-        change(&mut state.files[id].bytes);
+        self.state().content.damage(path, change);
     }
 
     /// The files whose names end in `suffix`.
     pub(crate) fn files(&self, suffix: &str) -> Vec<PathBuf> {
         let state = self.state();
-        let names = state.names.keys();
         let ends = |path: &&PathBuf| path.to_string_lossy().ends_with(suffix);
-        names.filter(ends).cloned().collect()
+        state.content.paths().filter(ends).cloned().collect()
     }
 
-    fn of(
-        names: BTreeMap<PathBuf, usize>,
-        folders: BTreeSet<PathBuf>,
-        bytes: impl Fn(usize) -> Vec<u8>,
-    ) -> Self {
-        let mut state = State {
-            durable_folders: folders.clone(),
-            folders,
+    fn holding(content: Content) -> Self {
+        let state = State {
+            content,
             ..State::default()
         };
-        for (path, id) in names {
-            if path.parent().is_some_and(|parent| state.has_folder(parent)) {
-                let bytes = bytes(id);
-                state.files.push(File {
-                    durable: bytes.clone(),
-                    bytes,
-                });
-                state.names.insert(path, state.files.len() - 1);
-            }
-        }
-        state.durable_names = state.names.clone();
         Self {
             state: Arc::new(Mutex::new(state)),
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
+    /// A digest of everything that is there.
+    fn digest(&self) -> blake3::Hash {
+        self.state().content.digest()
     }
-}
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl State {
@@ -159,24 +143,16 @@ impl State {
         Err(error(op, path, kind))
     }
 
-    fn has_folder(&self, path: &Path) -> bool {
-        path == Path::new("") || self.folders.contains(path)
+    fn change(&mut self, change: Change) {
+        self.content.apply(&change);
+        if let Some(recording) = &mut self.recording {
+            recording.changes.push(change);
+        }
     }
 
-    fn id(&self, op: &'static str, path: &Path) -> Result<usize> {
-        let id = self.names.get(path).copied();
-        id.ok_or_else(|| error(op, path, ErrorKind::NotFound))
-    }
-
-    fn sync_names(&mut self, folder: &Path) {
-        let inside = |path: &Path| path.parent() == Some(folder);
-        self.durable_names.retain(|path, _| !inside(path));
-        let names = self.names.iter().filter(|(path, _)| inside(path));
-        self.durable_names
-            .extend(names.map(|(path, id)| (path.clone(), *id)));
-        self.durable_folders.retain(|path| !inside(path));
-        let folders = self.folders.iter().filter(|path| inside(path));
-        self.durable_folders.extend(folders.cloned());
+    fn file(&self, op: &'static str, path: &Path) -> Result<usize> {
+        let file = self.content.file(path);
+        file.ok_or_else(|| error(op, path, ErrorKind::NotFound))
     }
 }
 
@@ -203,46 +179,56 @@ impl Disk for MemoryDisk {
     fn create_folder(&self, path: &Path) -> Result<()> {
         let mut state = self.state();
         state.step("create folder", path)?;
-        state.folders.insert(path.to_owned());
+        state.change(Change::CreateFolder(path.to_owned()));
         Ok(())
     }
 
     fn create(&self, path: &Path) -> Result<Box<dyn Sink>> {
         let mut state = self.state();
         state.step("create", path)?;
-        let is_in_folder = path.parent().is_some_and(|parent| state.has_folder(parent));
-        if !is_in_folder || state.names.contains_key(path) {
+        let is_in_folder = path
+            .parent()
+            .is_some_and(|parent| state.content.has_folder(parent));
+        if !is_in_folder || state.content.file(path).is_some() {
             return Err(error("create", path, ErrorKind::AlreadyExists));
         }
         state.counts.created_files += 1;
-        state.files.push(File::default());
-        let id = state.files.len() - 1;
-        state.names.insert(path.to_owned(), id);
-        Ok(Box::new(self.handle(id)))
+        state.change(Change::Create(path.to_owned()));
+        let file = state.content.newest();
+        Ok(Box::new(self.handle(file)))
     }
 
     fn open(&self, path: &Path) -> Result<Arc<dyn Source>> {
-        let id = self.state().id("open", path)?;
-        Ok(Arc::new(self.handle(id)))
+        let file = self.state().file("open", path)?;
+        Ok(Arc::new(self.handle(file)))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         let mut state = self.state();
         state.step("rename", to)?;
-        let id = state.id("rename", from)?;
-        state.names.remove(from);
-        state.names.insert(to.to_owned(), id);
+        state.file("rename", from)?;
+        let has_folder = to
+            .parent()
+            .is_some_and(|parent| state.content.has_folder(parent));
+        if !has_folder {
+            return Err(error("rename", to, ErrorKind::NotFound));
+        }
+        state.change(Change::Rename(from.to_owned(), to.to_owned()));
         Ok(())
     }
 
     fn sync_folder(&self, path: &Path) -> Result<()> {
         let mut state = self.state();
         state.step("sync folder", path)?;
-        state.counts.syncs += 1;
-        state.sync_names(match path == Path::new(".") {
+        let path = match path == Path::new(".") {
             true => Path::new(""),
             false => path,
-        });
+        };
+        if !state.content.has_folder(path) {
+            return Err(error("sync folder", path, ErrorKind::NotFound));
+        }
+        state.counts.syncs += 1;
+        state.change(Change::SyncFolder(path.to_owned()));
         Ok(())
     }
 
@@ -250,48 +236,38 @@ impl Disk for MemoryDisk {
         let mut state = self.state();
         state.step("sync all", Path::new("."))?;
         state.counts.syncs += 1;
-        state.durable_names = state.names.clone();
-        state.durable_folders = state.folders.clone();
-        for file in &mut state.files {
-            file.durable.clone_from(&file.bytes);
-        }
+        state.change(Change::SyncAll);
         Ok(())
     }
 
     fn remove(&self, path: &Path) -> Result<()> {
         let mut state = self.state();
         state.step("remove", path)?;
-        state.names.remove(path);
+        state.change(Change::Remove(path.to_owned()));
         Ok(())
     }
 
     fn remove_folder(&self, path: &Path) -> Result<()> {
         let mut state = self.state();
         state.step("remove folder", path)?;
-        state.names.retain(|name, _| !name.starts_with(path));
-        state.folders.retain(|name| !name.starts_with(path));
+        state.change(Change::RemoveFolder(path.to_owned()));
         Ok(())
     }
 
     fn list(&self, path: &Path) -> Result<Vec<String>> {
         let state = self.state();
-        if !state.has_folder(path) {
-            return Err(error("list", path, ErrorKind::NotFound));
+        match state.content.has_folder(path) {
+            true => Ok(state.content.list(path)),
+            false => Err(error("list", path, ErrorKind::NotFound)),
         }
-        let paths = state.names.keys().chain(&state.folders);
-        let inside = paths.filter(|name| name.parent() == Some(path));
-        let names = inside.filter_map(|name| name.file_name());
-        Ok(names
-            .map(|name| name.to_string_lossy().into_owned())
-            .collect())
     }
 }
 
 impl MemoryDisk {
-    fn handle(&self, id: usize) -> MemoryFile {
+    fn handle(&self, file: usize) -> MemoryFile {
         MemoryFile {
             disk: self.clone(),
-            id,
+            file,
         }
     }
 }
@@ -310,7 +286,7 @@ impl Drop for MemoryLock {
 #[derive(Debug)]
 struct MemoryFile {
     disk: MemoryDisk,
-    id: usize,
+    file: usize,
 }
 
 impl Sink for MemoryFile {
@@ -323,7 +299,7 @@ impl Sink for MemoryFile {
             false => bytes,
         };
         state.counts.written_bytes += written.len() as u64;
-        state.files[self.id].bytes.extend_from_slice(written);
+        state.change(Change::Append(self.file, written.into()));
         failure.map_or(Ok(()), Err)
     }
 
@@ -333,20 +309,19 @@ impl Sink for MemoryFile {
         let mut state = self.disk.state();
         state.step("sync", Path::new("a file"))?;
         state.counts.syncs += 1;
-        let file = &mut state.files[self.id];
-        file.durable.clone_from(&file.bytes);
+        state.change(Change::Sync(self.file));
         Ok(())
     }
 }
 
 impl Source for MemoryFile {
     fn length(&self) -> Result<u64> {
-        Ok(self.disk.state().files[self.id].bytes.len() as u64)
+        Ok(self.disk.state().content.bytes(self.file).len() as u64)
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
         let state = self.disk.state();
-        let bytes = &state.files[self.id].bytes;
+        let bytes = state.content.bytes(self.file);
         let begin = usize::try_from(offset)
             .unwrap_or(usize::MAX)
             .min(bytes.len());

@@ -39,7 +39,17 @@ impl HostDisk {
 
     /// Makes the folder `root` with the folders above it, and opens it.
     pub(crate) fn ensure(root: &Path) -> Result<Self> {
+        let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+        let missing: Vec<_> = root.ancestors().take_while(is_missing).collect();
         std::fs::create_dir_all(root).map_err(Error::io("create", root))?;
+        // Nothing in a folder outlives a power cut whose own name does not.
+        for above in missing.iter().filter_map(|folder| folder.parent()) {
+            let above = match above.as_os_str().is_empty() {
+                true => Path::new("."),
+                false => above,
+            };
+            Self::open(above)?.sync_folder(Path::new("."))?;
+        }
         Self::open(root)
     }
 

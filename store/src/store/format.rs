@@ -38,6 +38,8 @@ pub(super) fn ensure(disk: &dyn Disk) -> Result<()> {
         disk.create_folder(&layout::pack_folder(first))?;
     }
     disk.sync_folder(Path::new(layout::PACKS))?;
+    // Before the file is there: whoever finds it relies on the folders.
+    disk.sync_folder(Path::new("."))?;
     let draft = Path::new(layout::DRAFTS).join(DRAFT);
     disk.remove(&draft)?;
     let mut sink = disk.create(&draft)?;

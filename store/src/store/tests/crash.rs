@@ -1,9 +1,19 @@
-//! Every step of a commit fails once, or is the last before the power goes. What was acknowledged is whole afterwards,
-//! what was not is either whole or gone, and the store goes on.
+//! The power goes, or the process is killed, at every step of everything that writes. What was acknowledged is whole
+//! afterwards, what was not is either whole or gone, and the store goes on.
+//!
+//! What is found afterwards is what had been synced and an arbitrary part of what had not; `disk/doubles` makes it.
 
-use std::io::ErrorKind;
+mod faults;
+mod index;
+mod opening;
+mod snapshots;
+mod teeth;
 
 use super::*;
+use crate::disk::doubles::crash_everywhere;
+
+/// What a check says of something that does not hold.
+pub(crate) type Checked = Result<(), String>;
 
 /// A store with so many segments that the next commit merges them.
 fn store_before(disk: &MemoryDisk) -> (Store, Vec<SnapshotId>) {
@@ -18,112 +28,41 @@ fn new_chunks() -> Vec<Vec<u8>> {
     vec![text(100, 30_000), noise(101, 5000), text(0, 3000)]
 }
 
-fn assert_whole(store: &Store, ids: &[SnapshotId]) {
+/// Reads everything of these snapshots back.
+pub(crate) fn whole(store: &Store, ids: &[SnapshotId]) -> Checked {
     for id in ids {
-        assert_eq!(
-            chunks_of(store, id).unwrap().len(),
-            store
-                .get(&store.manifest(id).unwrap().root.digest)
-                .unwrap()
-                .len()
-                / Digest::LEN
-        );
-    }
-}
-
-/// Opens what is left, looks at everything in it and uses it.
-fn assert_sound(disk: &MemoryDisk, acknowledged: &[SnapshotId]) {
-    let store = open(disk, Access::ReadWrite);
-    assert_whole(&store, acknowledged);
-    assert_whole(&store, &store.manifests().unwrap());
-    assert_eq!(disk.list(Path::new(layout::DRAFTS)).unwrap(), [""; 0]);
-    let id = commit(&store, &new_chunks()).unwrap();
-    assert_eq!(chunks_of(&store, &id).unwrap(), new_chunks());
-}
-
-/// Runs a commit that fails at `step`; `None` when there are not as many steps.
-fn failing_commit(
-    step: u64,
-    kind: ErrorKind,
-    lasts: bool,
-) -> Option<(MemoryDisk, Store, Vec<SnapshotId>, &'static str)> {
-    let disk = MemoryDisk::default();
-    let (store, mut ids) = store_before(&disk);
-    disk.fail_at(step, kind, lasts);
-    ids.extend(commit(&store, &new_chunks()).ok());
-    let failed_op = disk.heal()?;
-    Some((disk, store, ids, failed_op))
-}
-
-/// **S2** Once it is `active` it survives a crash of the daemon and a loss of power.
-#[test]
-fn a_power_cut_at_any_step_loses_nothing_that_was_acknowledged() {
-    let mut step = 0;
-    while let Some((disk, _store, ids, _)) = failing_commit(step, ErrorKind::Other, true) {
-        assert_sound(&disk.after_power_cut(), &ids);
-        step += 1;
-    }
-    assert!(step > 20, "only {step} steps");
-}
-
-#[test]
-fn a_killed_process_at_any_step_loses_nothing_that_was_acknowledged() {
-    let mut step = 0;
-    while let Some((disk, _store, ids, _)) = failing_commit(step, ErrorKind::Other, true) {
-        assert_sound(&disk.after_kill(), &ids);
-        step += 1;
-    }
-}
-
-#[test]
-fn an_open_store_survives_a_failure_at_any_step_or_latches() {
-    let mut step = 0;
-    while let Some((disk, store, ids, failed_op)) = failing_commit(step, ErrorKind::Other, false) {
-        assert_whole(&store, &ids);
-        let again = commit(&store, &new_chunks());
-        let is_of_publication = ["sync", "sync folder", "sync all", "rename"].contains(&failed_op);
-        match again {
-            Ok(id) => assert_eq!(chunks_of(&store, &id).unwrap(), new_chunks()),
-            Err(error) => assert!(
-                is_of_publication && matches!(error, Error::Latched { .. }),
-                "{failed_op}: {error}"
-            ),
+        let chunks = chunks_of(store, id).map_err(|error| format!("snapshot {id}: {error}"))?;
+        let list = store.get(&store.manifest(id).map_err(told)?.root.digest);
+        if list.map_err(told)?.len() / Digest::LEN != chunks.len() {
+            return Err(format!("snapshot {id} lacks chunks"));
         }
-        drop(store);
-        assert_sound(&disk.after_power_cut(), &ids);
-        step += 1;
+    }
+    Ok(())
+}
+
+/// Opens what is left, looks at everything in it and uses it: every acknowledged snapshot and every other that can be seen is whole.
+pub(crate) fn sound(disk: &MemoryDisk, acknowledged: &[SnapshotId]) -> Checked {
+    let open = |access| Store::open_on(Arc::new(disk.clone()), access).map_err(told);
+    let reader = open(Access::ReadOnly)?;
+    whole(&reader, acknowledged)?;
+    let store = open(Access::ReadWrite)?;
+    whole(&store, acknowledged)?;
+    whole(&store, &store.manifests().map_err(told)?)?;
+    let left = disk.list(Path::new(layout::DRAFTS)).map_err(told)?;
+    if !left.is_empty() {
+        return Err(format!("left in drafts: {left:?}"));
+    }
+    let id = commit(&store, &new_chunks()).map_err(told)?;
+    match chunks_of(&store, &id).map_err(told)? == new_chunks() {
+        true => whole(&reader, &[id]),
+        false => Err("a new snapshot has other bytes".to_owned()),
     }
 }
 
-#[test]
-fn a_full_disk_at_any_step_is_told_and_forgotten_once_there_is_space() {
-    let mut step = 0;
-    while let Some((disk, store, ids, failed_op)) =
-        failing_commit(step, ErrorKind::StorageFull, false)
-    {
-        assert_whole(&store, &ids);
-        if failed_op != "sync folder" {
-            let id = commit(&store, &new_chunks()).unwrap();
-            assert_eq!(chunks_of(&store, &id).unwrap(), new_chunks());
-            let left = disk.list(Path::new(layout::DRAFTS)).unwrap();
-            assert!(left.is_empty() || failed_op == "remove folder", "{left:?}");
-        }
-        step += 1;
+/// An error with its cause.
+pub(crate) fn told(error: Error) -> String {
+    match error {
+        Error::Io { ref source, .. } => format!("{error}: {source}"),
+        other => other.to_string(),
     }
-}
-
-#[test]
-fn a_full_disk_is_an_io_error_of_the_next_put_or_the_commit() {
-    let disk = MemoryDisk::default();
-    let store = store_on(&disk);
-    let draft = store.begin(SnapshotId::random()).unwrap();
-    disk.fail_at(0, ErrorKind::StorageFull, true);
-    let full = |error| matches!(error, Error::Io { source, .. } if source.kind() == ErrorKind::StorageFull);
-    let put = (0..10_000).find_map(|seed| draft.put_data(noise(seed, 1000)).err());
-    assert!(put.is_some_and(full));
-    assert!(draft.publish_chunks().is_err_and(full));
-    disk.heal();
-    drop(draft);
-    assert!(disk.files(".pack").is_empty());
-    commit(&store, &new_chunks()).unwrap();
 }
