@@ -19,6 +19,7 @@ use std::{
 };
 
 use crate::{
+    collect::Lease,
     draft::{
         cut::{Cutter, Feed, Piece, ReaderFeed, SIZES, SparseFeed},
         folder::DraftFolder,
@@ -28,7 +29,7 @@ use crate::{
     error::{Error, Result},
     ids::{Digest, SnapshotId},
     layout,
-    list::ListWriter,
+    list::{ContentReader, ListWriter},
     manifest::Manifest,
     pack::unframe,
     progress::Progress,
@@ -64,11 +65,14 @@ pub struct Draft {
     cutters: Mutex<Vec<Cutter>>,
     read_bytes: AtomicU64,
     deduplicated_chunks: AtomicU64,
+    /// What it has found in the store stays there until its manifest can be seen.
+    _lease: Lease,
 }
 
 impl Draft {
     /// Begins the draft of the snapshot `id`, in a folder of its own.
     pub(crate) fn begin(store: Store, id: SnapshotId) -> Result<Self> {
+        let lease = store.lease();
         let disk = store.disk();
         let folder = DraftFolder::create(disk.clone(), layout::draft(&id))?;
         Ok(Self {
@@ -80,6 +84,7 @@ impl Draft {
             cutters: Mutex::default(),
             read_bytes: AtomicU64::new(0),
             deduplicated_chunks: AtomicU64::new(0),
+            _lease: lease,
         })
     }
 
@@ -137,9 +142,28 @@ impl Draft {
         self.store.get(digest)
     }
 
-    /// True when the store or this draft holds the chunk.
+    /// True when the store or this draft holds the chunk, for a snapshot to rely on.
     pub fn has(&self, digest: &Digest) -> Result<bool> {
         Ok(self.pipeline.has(digest)? || self.store.has(digest)?)
+    }
+
+    /// True when all of a file's content is held: a list that is still there says nothing of its chunks, which may have been
+    /// collected since the list was remembered. `size` is the file's length; false when the list does not agree, or cannot be read.
+    pub fn has_content(&self, content: &Content, size: u64) -> Result<bool> {
+        let mut is_whole = true;
+        let walked = ContentReader::new(self, *content, size).walk(&mut |digest| {
+            is_whole = self.has(digest)?;
+            match is_whole {
+                true => Ok(()),
+                false => Err(Error::Cancelled),
+            }
+        });
+        match walked {
+            Ok(()) => Ok(true),
+            Err(_) if !is_whole => Ok(false),
+            Err(Error::Corrupt { .. } | Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// What it has done so far.

@@ -5,11 +5,13 @@
 //! again from the footers of its packs (when writing), or these footers are searched instead (when reading alone).
 //! It does not decide when something is durable; [`crate::store`] does.
 
+mod census;
 mod merge;
 mod segment;
 mod view;
 
 use std::{
+    collections::HashSet,
     path::Path,
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
@@ -23,6 +25,7 @@ use crate::{
     progress::{Progress, Silent},
 };
 
+pub(crate) use census::Census;
 pub(crate) use merge::{Build, Written};
 pub(crate) use segment::{Location, Segment, SegmentName};
 use view::{View, read_footer};
@@ -95,6 +98,55 @@ impl Index {
         self.replace_view(View::refreshed)
     }
 
+    /// True when the chunk is in a pack that stays, so that a new snapshot may rely on it.
+    pub(crate) fn offers(&self, digest: &Digest) -> Result<bool> {
+        let view = self.view();
+        let found = view.lookup(digest)?;
+        Ok(found.is_some_and(|place| !view.condemned.contains(&place.pack)))
+    }
+
+    /// Says that these packs, and no others, are to be removed: what is in them is read and no longer offered.
+    pub(crate) fn condemn(&self, packs: HashSet<PackId>) -> Result<()> {
+        self.replace_view(|view, _| Ok(view.condemning(packs)))
+    }
+
+    /// True when the pack is to be removed.
+    pub(crate) fn is_condemned(&self, pack: &PackId) -> bool {
+        self.view().condemned.contains(pack)
+    }
+
+    /// Forgets packs that are gone, so that their chunks are found elsewhere or not at all.
+    pub(crate) fn forget(&self, gone: &HashSet<PackId>) -> Result<()> {
+        self.replace_view(|view, _| Ok(view.without(gone)))
+    }
+
+    /// Notes that a pack was not where it should be, and looks again for what has been published in its place.
+    pub(crate) fn vanished(&self, pack: PackId) -> Result<()> {
+        self.replace_view(|view, disk| view.lacking(pack).refreshed(disk))
+    }
+
+    /// What there is now, as it is believed to be.
+    pub(crate) fn glance(&self) -> Census {
+        Census::new(self.view())
+    }
+
+    /// Compares every row with its checksum, makes again what is damaged or missing, and returns what there is now.
+    /// Nobody may publish meanwhile.
+    pub(crate) fn census(&self, folder: &Path) -> Result<Census> {
+        self.replace_view(|view, _| Ok(view.without_rotten()))?;
+        self.settle(folder)?;
+        Ok(Census::new(self.view()))
+    }
+
+    /// Makes segments without the rows of packs that are gone. The index is as good without it, but larger.
+    pub(crate) fn compact(&self, folder: &Path) -> Result<()> {
+        let segments = self.view().with_dead_rows();
+        match segments.is_empty() {
+            true => Ok(()),
+            false => self.merge(&segments, folder),
+        }
+    }
+
     /// Checks a place that did not hold the chunk against the pack's own footer. Where the footer knows better, the segments
     /// that were wrong are dropped and the right place is returned.
     pub(crate) fn doubt(&self, digest: &Digest, place: &Location) -> Result<Option<Location>> {
@@ -128,7 +180,9 @@ impl Index {
 
     /// Begins a segment; its files are made in `folder`.
     pub(crate) fn begin<'a>(&'a self, folder: &'a Path) -> Build<'a> {
-        Build::new(&*self.disk, folder, self.view().next_sequence())
+        let view = self.view();
+        let condemned = Arc::clone(&view.condemned);
+        Build::new(&*self.disk, folder, view.next_sequence()).spurning(condemned)
     }
 
     /// Publishes a segment that is durable under its temporary name: renames it and makes its rows known.
@@ -146,14 +200,7 @@ impl Index {
         if small.len() < MERGE_AT_LEAST {
             return Ok(());
         }
-        let mut build = self.begin(folder);
-        for segment in &small {
-            build.add_segment(segment);
-        }
-        let written = build.write()?;
-        written.sink.sync()?;
-        self.install(&written)?;
-        self.remove(&small.iter().map(|segment| segment.name).collect::<Vec<_>>())
+        self.merge(&small, folder)
     }
 
     /// Makes the whole index anew from the packs' footers; until that is done the old one answers.
@@ -164,13 +211,27 @@ impl Index {
         self.remove(&names)
     }
 
+    /// Puts one segment in the place of several.
+    fn merge(&self, segments: &[Arc<Segment>], folder: &Path) -> Result<()> {
+        let mut build = self.begin(folder);
+        for segment in segments {
+            build.add_segment(segment);
+        }
+        let written = build.write()?;
+        written.sink.sync()?;
+        self.install(&written)?;
+        let names = segments.iter().map(|segment| segment.name);
+        self.remove(&names.collect::<Vec<_>>())
+    }
+
     fn settle(&self, folder: &Path) -> Result<()> {
         let stale = self.view().stale.clone();
         let packs = layout::packs(&*self.disk)?;
         self.replace_view(|view, _| Ok(view.without_others(&packs)))?;
         let uncovered = self.view().uncovered(&packs);
         self.cover(&uncovered, &[], folder, &Silent)?;
-        self.remove(&stale)
+        self.remove(&stale)?;
+        self.replace_view(|view, _| Ok(view.tidied()))
     }
 
     /// Publishes a segment of `packs` that replaces the segments `replaced`.

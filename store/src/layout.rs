@@ -18,6 +18,8 @@ pub(crate) const PACKS: &str = "packs";
 pub(crate) const INDEX: &str = "index";
 /// Manifests of snapshots.
 pub(crate) const MANIFESTS: &str = "manifests";
+/// Packs that are to be removed.
+pub(crate) const TOMBSTONES: &str = "tombstones";
 /// What is not published yet; whatever a new writer finds here is left over.
 pub(crate) const DRAFTS: &str = "drafts";
 

@@ -5,6 +5,7 @@
 //! TreeWriter ─► tree pages ─► put                          ├─ commit: sync, rename, index, manifest
 //! Manifest  ───────────────────────────────────────────────┘
 //! Store::get ◄─ verify ◄─ decompress ◄─ pack ◄─ index
+//! Store::collect ─► mark ─► condemn ─► sweep, rewrite
 //! ```
 //!
 //! The format is written once, in docs/format.md. Everything here is synchronous, and what has been
@@ -12,6 +13,7 @@
 
 mod bytes;
 mod catalogue;
+mod collect;
 mod disk;
 mod draft;
 mod entry;
@@ -34,6 +36,7 @@ mod tree;
 pub use catalogue::{
     Attachment, BaseRecord, Catalogue, ContainerRecord, MountRecord, SnapshotRecord, SnapshotState,
 };
+pub use collect::{CollectOptions, CollectReport, Damage, Holder, Lease, Roots};
 pub use draft::{Draft, DraftStats};
 pub use entry::{Content, DeviceNumber, Entry, EntryName, Meta, Node, Timestamp, TreeRef, Xattr};
 pub use error::{Error, Result};

@@ -13,7 +13,7 @@ use crate::{
     entry::Content,
     error::{Error, Result},
     ids::Digest,
-    page::PageSource,
+    page::{Need, PageSource},
     store::Store,
 };
 
@@ -258,6 +258,19 @@ impl<S: PageSource> ContentReader<S> {
         }
         Ok(())
     }
+}
+
+/// Calls `each` with everything a page of an extent list needs, whatever is said of it above.
+pub(crate) fn needs(bytes: &[u8], each: &mut dyn FnMut(Need)) -> Decoded<()> {
+    let page = ListPage::decode(bytes)?;
+    for index in 0..page.count() {
+        match page.row(index)?.digest {
+            Some(digest) if page.level > 0 => each(Need::Page(digest)),
+            Some(digest) => each(Need::Chunk(digest)),
+            None => {}
+        }
+    }
+    Ok(())
 }
 
 impl Expected {

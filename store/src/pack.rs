@@ -16,7 +16,7 @@ use crate::{
     ids::{Digest, PackId},
 };
 
-pub(crate) use reader::{PackFiles, unframe};
+pub(crate) use reader::{PackFiles, read_stored, unframe};
 pub(crate) use writer::{Framer, PackWriter, SealedPack};
 
 /// Most bytes of one chunk, raw or stored: what a reader is ready to allocate.
@@ -43,6 +43,11 @@ pub(crate) struct Frame {
     pub(crate) raw_bytes: u32,
     /// True when it is stored as it is, false when it is a zstd frame.
     pub(crate) is_plain: bool,
+}
+
+/// Bytes a pack takes beside its frames: its header, its trailer, and a line in its footer for each of `chunks`.
+pub(crate) fn overhead_bytes(chunks: u64) -> u64 {
+    u64::from(HEADER_BYTES) + TRAILER_BYTES as u64 + RECORD_BYTES as u64 * chunks
 }
 
 /// One line of a footer.

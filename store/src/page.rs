@@ -45,6 +45,26 @@ pub(crate) enum PageKind {
     List = 2,
 }
 
+/// What a page needs, by digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// A page, which needs more.
+    Page(Digest),
+    /// A chunk of a file.
+    Chunk(Digest),
+}
+
+impl PageKind {
+    /// The kind a page says that it is of; its decoder checks everything else.
+    pub(crate) fn of(bytes: &[u8]) -> Decoded<Self> {
+        match bytes.get(MAGIC.len() + 1) {
+            Some(1) => Ok(Self::Tree),
+            Some(2) => Ok(Self::List),
+            _ => Err("it is no page"),
+        }
+    }
+}
+
 /// The header every page begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {

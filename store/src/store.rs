@@ -19,10 +19,11 @@ use std::{
 pub(crate) use publish::SYNC_EACH;
 
 use crate::{
-    disk::{Disk, HostDisk, Lock, is_absent},
+    collect::{Collector, Lease},
+    disk::{Disk, HostDisk, Lock, Source, is_absent},
     draft::Draft,
     error::{Error, Result},
-    ids::{Digest, SnapshotId},
+    ids::{Digest, PackId, SnapshotId},
     index::{Index, Location},
     layout,
     manifest::Manifest,
@@ -35,6 +36,8 @@ use crate::{
 const MAX_MANIFEST_BYTES: u64 = 1 << 30;
 /// Where the index makes its files while the store is opened or rebuilt.
 const INDEX_DRAFT: &str = "index";
+/// How often a chunk is looked for anew because the pack it was in has been rewritten meanwhile.
+const PLACE_ATTEMPTS: u32 = 16;
 
 /// What a process wants of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +74,7 @@ struct Inner {
     latch: Latch,
     /// Held by the draft that is being published: one at a time.
     turn: Mutex<()>,
+    collector: Collector,
     next_scratch: AtomicU64,
     /// The writer's lock; `None` when reading alone.
     lock: Option<Box<dyn Lock>>,
@@ -96,11 +100,13 @@ impl Store {
     /// Opens the store on `disk`.
     pub(crate) fn open_on(disk: Arc<dyn Disk>, access: Access) -> Result<Self> {
         format::check(&*disk, access)?;
-        let (lock, index) = match access {
-            Access::ReadOnly => (None, Index::open(disk.clone())?),
+        let (lock, index, collector) = match access {
+            Access::ReadOnly => (None, Index::open(disk.clone())?, Collector::default()),
             Access::ReadWrite => {
                 let lock = disk.lock(Path::new(layout::LOCK))?;
-                (Some(lock), settle(&disk)?)
+                let index = settle(&disk)?;
+                let collector = Collector::open(&*disk, &index)?;
+                (Some(lock), index, collector)
             }
         };
         Ok(Self {
@@ -111,6 +117,7 @@ impl Store {
                 cache: ChunkCache::new(),
                 latch: Latch::default(),
                 turn: Mutex::new(()),
+                collector,
                 next_scratch: AtomicU64::new(0),
                 lock,
             }),
@@ -122,32 +129,26 @@ impl Store {
         self.inner.disk.root()
     }
 
-    /// True when a chunk of this digest is published.
+    /// True when a chunk of this digest is published, in a pack that is not about to be removed.
     pub fn has(&self, digest: &Digest) -> Result<bool> {
-        if self.inner.index.lookup(digest)?.is_some() {
+        if self.inner.index.offers(digest)? {
             return Ok(true);
         }
         if self.inner.lock.is_some() {
             return Ok(false);
         }
         self.inner.index.refresh()?;
-        Ok(self.inner.index.lookup(digest)?.is_some())
+        self.inner.index.offers(digest)
     }
 
     /// The raw bytes of a published chunk, verified against its digest; decoded afresh at every call.
     pub fn get(&self, digest: &Digest) -> Result<Vec<u8>> {
-        let location = self.locate(digest)?;
-        let error = match self.read(digest, &location) {
-            Ok(raw) => return Ok(raw),
-            Err(error) => error,
-        };
+        let (location, file) = self.place(digest)?;
+        if let Ok(raw) = unframe(&*file, &location.frame, digest, &location.pack) {
+            return Ok(raw);
+        }
         // The pack may have been replaced since it was opened, or since it was indexed; only then is it damage.
         self.inner.packs.forget(&location.pack);
-        if is_absent(&error) {
-            self.inner.index.refresh()?;
-            let location = self.locate(digest)?;
-            return self.read(digest, &location);
-        }
         match self.inner.index.doubt(digest, &location)? {
             Some(location) => self.read(digest, &location),
             None => self.read(digest, &location),
@@ -169,8 +170,7 @@ impl Store {
         if full {
             return self.get(digest).map(drop);
         }
-        let location = self.locate(digest)?;
-        let file = self.open_pack(&location)?;
+        let (location, file) = self.place(digest)?;
         let end = u64::from(location.frame.offset) + u64::from(location.frame.stored_bytes);
         match end <= file.length()? {
             true => Ok(()),
@@ -253,13 +253,42 @@ impl Store {
     pub fn rebuild_index(&self, progress: &dyn Progress) -> Result<()> {
         self.check_writable()?;
         let _turn = self.turn();
-        let scratch = Scratch::create(&self.inner.disk, self.scratch_name())?;
+        let scratch = self.scratch()?;
         self.inner.index.rebuild(&scratch.path, progress)
+    }
+
+    /// Claims everything in the store: what is found there while the lease lives is not removed from it, even when no snapshot needs it.
+    /// A draft has one of its own.
+    #[must_use]
+    pub fn lease(&self) -> Lease {
+        self.inner.collector.lease()
     }
 
     /// The disk it lies on.
     pub(crate) fn disk(&self) -> Arc<dyn Disk> {
         self.inner.disk.clone()
+    }
+
+    pub(crate) fn index(&self) -> &Index {
+        &self.inner.index
+    }
+
+    pub(crate) fn latch(&self) -> &Latch {
+        &self.inner.latch
+    }
+
+    pub(crate) fn collector(&self) -> &Collector {
+        &self.inner.collector
+    }
+
+    /// Closes a pack's file, so that its space is given back once it is removed.
+    pub(crate) fn close_pack(&self, pack: &PackId) {
+        self.inner.packs.forget(pack);
+    }
+
+    /// A folder for files that are not published yet, removed when dropped.
+    pub(crate) fn scratch(&self) -> Result<Scratch<'_>> {
+        Scratch::create(&self.inner.disk, self.scratch_name())
     }
 
     fn locate(&self, digest: &Digest) -> Result<Location> {
@@ -275,19 +304,36 @@ impl Store {
         }
     }
 
-    fn read(&self, digest: &Digest, location: &Location) -> Result<Vec<u8>> {
+    /// Where the chunk is, and the open pack: packs that are gone since they were indexed are passed over.
+    fn place(&self, digest: &Digest) -> Result<(Location, Arc<dyn Source>)> {
+        let mut gone = None;
+        for _ in 0..PLACE_ATTEMPTS {
+            let location = self.locate(digest)?;
+            match self.open_pack(&location) {
+                Err(error) if is_absent(&error) => {
+                    self.inner.index.vanished(location.pack)?;
+                    gone = Some(error);
+                }
+                file => return Ok((location, file?)),
+            }
+        }
+        Err(gone.expect("every attempt but a successful one finds a pack gone"))
+    }
+
+    /// Reads the chunk at a place, verified.
+    pub(crate) fn read(&self, digest: &Digest, location: &Location) -> Result<Vec<u8>> {
         let file = self.open_pack(location)?;
         unframe(&*file, &location.frame, digest, &location.pack)
     }
 
-    fn open_pack(&self, location: &Location) -> Result<Arc<dyn crate::disk::Source>> {
+    fn open_pack(&self, location: &Location) -> Result<Arc<dyn Source>> {
         let path = layout::pack(&location.pack);
         self.inner
             .packs
             .get(&*self.inner.disk, &location.pack, &path)
     }
 
-    fn check_writable(&self) -> Result<()> {
+    pub(crate) fn check_writable(&self) -> Result<()> {
         if self.inner.lock.is_none() {
             return Err(Error::Invalid {
                 what: "use of the store",
@@ -303,7 +349,7 @@ impl Store {
         Path::new(layout::DRAFTS).join(format!("{INDEX_DRAFT}-{number}"))
     }
 
-    fn turn(&self) -> std::sync::MutexGuard<'_, ()> {
+    pub(crate) fn turn(&self) -> std::sync::MutexGuard<'_, ()> {
         self.inner
             .turn
             .lock()
@@ -321,9 +367,9 @@ fn settle(disk: &Arc<dyn Disk>) -> Result<Index> {
 }
 
 /// A folder for temporary files, removed when dropped.
-struct Scratch<'a> {
+pub(crate) struct Scratch<'a> {
     disk: &'a Arc<dyn Disk>,
-    path: PathBuf,
+    pub(crate) path: PathBuf,
 }
 
 impl<'a> Scratch<'a> {

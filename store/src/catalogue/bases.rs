@@ -20,6 +20,23 @@ impl Catalogue {
         })
     }
 
+    /// The top pages of all remembered bases: roots for a collection.
+    pub fn base_roots(&self) -> Result<Vec<Digest>> {
+        self.read("read bases", |transaction| {
+            let sql = "SELECT DISTINCT digest FROM bases";
+            let root = |row: &Row<'_>| Ok(Digest::from_bytes(row.get(0)?));
+            rows::collect(transaction, sql, [], root)
+        })
+    }
+
+    /// Forgets the bases with this top page, because it cannot be read: they will be captured again.
+    pub fn forget_bases(&self, root: &Digest) -> Result<()> {
+        self.write("forget bases", |transaction| {
+            transaction.execute("DELETE FROM bases WHERE digest = ?", [root.as_bytes()])?;
+            Ok(())
+        })
+    }
+
     /// Remembers a base, in place of what was remembered by that key.
     pub fn put_base(&self, key: &str, base: &BaseRecord) -> Result<()> {
         self.write("remember a base", |transaction| {

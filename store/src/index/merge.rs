@@ -4,7 +4,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap},
+    collections::{BinaryHeap, HashMap, HashSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -49,6 +49,8 @@ pub(crate) struct Build<'a> {
     footer_rows: u64,
     segments: Vec<Arc<Segment>>,
     replaced: Vec<SegmentName>,
+    /// Packs whose rows stand only for chunks that no other pack has.
+    condemned: Arc<HashSet<PackId>>,
     spills: u64,
 }
 
@@ -65,8 +67,14 @@ impl<'a> Build<'a> {
             footer_rows: 0,
             segments: Vec::new(),
             replaced: Vec::new(),
+            condemned: Arc::default(),
             spills: 0,
         }
+    }
+
+    /// Of a chunk in several packs the row of one that is not among `condemned` is kept.
+    pub(super) fn spurning(self, condemned: Arc<HashSet<PackId>>) -> Self {
+        Self { condemned, ..self }
     }
 
     /// Adds the rows of a pack.
@@ -131,7 +139,9 @@ impl<'a> Build<'a> {
         // One draft may publish twice, and what an earlier turn had to merge first still lies here.
         self.disk.remove(&path)?;
         let mut writer = SegmentWriter::create(self.disk, &path, rows)?;
-        merge(&mut sources, &mut |row| writer.push(row))?;
+        let condemned = self.packs.iter().map(|pack| self.condemned.contains(pack));
+        let condemned: Vec<bool> = condemned.collect();
+        merge(&mut sources, &condemned, &mut |row| writer.push(row))?;
         writer.finish(path, self.sequence, &self.packs, &self.replaced)
     }
 
@@ -187,23 +197,29 @@ impl Rows<'_> {
     }
 }
 
-fn merge(sources: &mut [Rows<'_>], each: &mut dyn FnMut(&Row) -> Result<()>) -> Result<()> {
+/// Hands out one row a digest, in order; `condemned` says of each pack whether its rows come last among equals.
+fn merge(
+    sources: &mut [Rows<'_>],
+    condemned: &[bool],
+    each: &mut dyn FnMut(&Row) -> Result<()>,
+) -> Result<()> {
+    let rank = |row: &Row, number| Reverse((row.digest, condemned[row.pack as usize], number));
     let mut heads: Vec<Option<Row>> = Vec::with_capacity(sources.len());
     let mut order = BinaryHeap::with_capacity(sources.len());
     for (number, source) in sources.iter_mut().enumerate() {
         let head = source.next()?;
-        order.extend(head.map(|row| Reverse((row.digest, number))));
+        order.extend(head.map(|row| rank(&row, number)));
         heads.push(head);
     }
     let mut last = None;
-    while let Some(Reverse((digest, number))) = order.pop() {
+    while let Some(Reverse((digest, _, number))) = order.pop() {
         let head = heads[number].take();
         if let Some(row) = head.filter(|_| last != Some(digest)) {
             each(&row)?;
             last = Some(digest);
         }
         heads[number] = sources[number].next()?;
-        order.extend(heads[number].map(|row| Reverse((row.digest, number))));
+        order.extend(heads[number].map(|row| rank(&row, number)));
     }
     Ok(())
 }

@@ -279,6 +279,11 @@ impl Segment {
 
     /// Where the chunk is, if a pack that is still there has it.
     pub(crate) fn lookup(&self, digest: &Digest) -> Result<Option<Location>> {
+        Ok(self.find(digest)?.map(|(_, location)| location))
+    }
+
+    /// The same, with the number of its row.
+    pub(super) fn find(&self, digest: &Digest) -> Result<Option<(u64, Location)>> {
         let run = run_of(digest, self.trailer.fanout_bits);
         let run = u64::from(self.fanout[run])..u64::from(self.fanout[run + 1]);
         let guess = run.start + self.guess(digest, run.end - run.start);
@@ -287,10 +292,10 @@ impl Segment {
         let mut buffer = [0; ROWS_A_GUESS as usize * ROW_BYTES];
         let rows = self.read(low, &mut buffer[..(high - low) as usize * ROW_BYTES])?;
         match search(rows, digest) {
-            Ok(found) => self.locate(&rows[found * ROW_BYTES..][..ROW_BYTES]),
-            Err(0) if low > run.start => self.lookup_in(digest, run.start..low),
+            Ok(found) => self.locate(low, rows, found),
+            Err(0) if low > run.start => self.find_in(digest, run.start..low),
             Err(end) if end as u64 == high - low && high < run.end => {
-                self.lookup_in(digest, high..run.end)
+                self.find_in(digest, high..run.end)
             }
             Err(_) => Ok(None),
         }
@@ -305,7 +310,7 @@ impl Segment {
     }
 
     /// Searches rows that the guess has missed.
-    fn lookup_in(&self, digest: &Digest, rows: Range<u64>) -> Result<Option<Location>> {
+    fn find_in(&self, digest: &Digest, rows: Range<u64>) -> Result<Option<(u64, Location)>> {
         let Range { start, mut end } = rows;
         let mut low = start;
         let mut buffer = [0; ROWS_A_READ as usize * ROW_BYTES];
@@ -319,7 +324,7 @@ impl Segment {
         }
         let rows = self.read(low, &mut buffer[..(end - low) as usize * ROW_BYTES])?;
         match search(rows, digest) {
-            Ok(found) => self.locate(&rows[found * ROW_BYTES..][..ROW_BYTES]),
+            Ok(found) => self.locate(low, rows, found),
             Err(_) => Ok(None),
         }
     }
@@ -335,8 +340,16 @@ impl Segment {
         }
     }
 
-    fn locate(&self, row: &[u8]) -> Result<Option<Location>> {
+    /// What row number `found` of `rows` says, the first of which has the number `low`.
+    fn locate(&self, low: u64, rows: &[u8], found: usize) -> Result<Option<(u64, Location)>> {
+        let row = &rows[found * ROW_BYTES..][..ROW_BYTES];
         let row = Row::decode(row).map_err(|why| corrupt(self.name, why))?;
+        let location = self.location(&row)?;
+        Ok(location.map(|location| (low + found as u64, location)))
+    }
+
+    /// Where a row says that its chunk is; `None` when that pack is gone.
+    pub(super) fn location(&self, row: &Row) -> Result<Option<Location>> {
         if self.dead.binary_search(&row.pack).is_ok() {
             return Ok(None);
         }
@@ -372,9 +385,14 @@ impl Segment {
 
     /// Reads all rows and compares them with their checksum; once is enough.
     pub(crate) fn verify(&self) -> Result<()> {
-        if self.is_verified.load(Ordering::Relaxed) {
-            return Ok(());
+        match self.is_verified.load(Ordering::Relaxed) {
+            true => Ok(()),
+            false => self.verify_again(),
         }
+    }
+
+    /// The same, however often it was done before: media go bad at any time.
+    pub(crate) fn verify_again(&self) -> Result<()> {
         let mut rows = super::merge::SegmentRows::new(self);
         while rows.next()?.is_some() {}
         self.is_verified.store(true, Ordering::Relaxed);

@@ -40,6 +40,8 @@ pub(super) struct View {
     pub(super) unreadable: Vec<PackId>,
     /// True when the packs have been listed, so that everything published is known.
     is_complete: bool,
+    /// Packs that are to be removed: they answer only for chunks that no other pack has.
+    pub(super) condemned: Arc<HashSet<PackId>>,
 }
 
 impl View {
@@ -50,12 +52,105 @@ impl View {
 
     /// Where the chunk is.
     pub(super) fn lookup(&self, digest: &Digest) -> Result<Option<Location>> {
+        let mut last_resort = None;
         for segment in &self.segments {
-            if let Some(location) = segment.lookup(digest)? {
-                return Ok(Some(location));
+            match segment.lookup(digest)? {
+                Some(location) if self.condemned.contains(&location.pack) => {
+                    last_resort = Some(location);
+                }
+                Some(location) => return Ok(Some(location)),
+                None => {}
             }
         }
-        Ok(self.loose.get(digest).copied())
+        match self.loose.get(digest) {
+            Some(location) if !self.condemned.contains(&location.pack) => Ok(Some(*location)),
+            location => Ok(last_resort.or(location.copied())),
+        }
+    }
+
+    /// The row [`View::lookup`] would answer from, by the number of its segment and its own in it. Loose chunks have no rows.
+    pub(super) fn find(&self, digest: &Digest) -> Result<Option<(usize, u64, Location)>> {
+        let mut last_resort = None;
+        for (number, segment) in self.segments.iter().enumerate() {
+            let Some((row, location)) = segment.find(digest)? else {
+                continue;
+            };
+            let found = Some((number, row, location));
+            match self.condemned.contains(&location.pack) {
+                true => last_resort = found,
+                false => return Ok(found),
+            }
+        }
+        Ok(last_resort)
+    }
+
+    /// Its segments, by descending number of rows.
+    pub(super) fn segments(&self) -> &[Arc<Segment>] {
+        &self.segments
+    }
+
+    /// The same with these packs condemned, and no others.
+    pub(super) fn condemning(&self, condemned: HashSet<PackId>) -> Self {
+        let condemned = Arc::new(condemned);
+        Self {
+            condemned,
+            ..self.clone()
+        }
+    }
+
+    /// The same without the rows of these packs, which are gone.
+    pub(super) fn without(&self, gone: &HashSet<PackId>) -> Self {
+        let mut next = self.clone();
+        for segment in &mut next.segments {
+            let is_gone = |(number, pack): (u32, &PackId)| {
+                let is_dead = || segment.dead.binary_search(&number).is_ok();
+                (gone.contains(pack) || is_dead()).then_some(number)
+            };
+            let dead: Vec<u32> = (0..).zip(&segment.packs).filter_map(is_gone).collect();
+            if dead != segment.dead {
+                *segment = Arc::new(segment.with_dead(dead));
+            }
+        }
+        if next.loose_packs.iter().any(|pack| gone.contains(pack)) {
+            let loose = next.loose.iter();
+            let stays = loose.filter(|(_, location)| !gone.contains(&location.pack));
+            next.loose = Arc::new(stays.map(|(digest, place)| (*digest, *place)).collect());
+            next.loose_packs.retain(|pack| !gone.contains(pack));
+        }
+        next
+    }
+
+    /// The same without a pack that was not found; should it come back, it will be listed.
+    pub(super) fn lacking(&self, pack: PackId) -> Self {
+        Self {
+            is_complete: false,
+            ..self.without(&HashSet::from([pack]))
+        }
+    }
+
+    /// The same without segments whose rows no longer match their checksums, which become of no use.
+    pub(super) fn without_rotten(&self) -> Self {
+        let mut next = self.clone();
+        next.drop_damaged(Segment::verify_again);
+        next
+    }
+
+    /// The same, once the files of no use are removed.
+    pub(super) fn tidied(&self) -> Self {
+        let stale = Vec::new();
+        Self {
+            stale,
+            ..self.clone()
+        }
+    }
+
+    /// Segments that have rows of packs that are gone.
+    pub(super) fn with_dead_rows(&self) -> Vec<Arc<Segment>> {
+        let segments = self.segments.iter();
+        segments
+            .filter(|segment| !segment.dead.is_empty())
+            .cloned()
+            .collect()
     }
 
     /// The same with what has been published since; itself when that is nothing.
@@ -114,8 +209,16 @@ impl View {
     /// The same without segments whose rows do not match their checksums.
     pub(super) fn verified(&self, disk: &dyn Disk) -> Result<Self> {
         let mut next = self.clone();
+        match next.drop_damaged(Segment::verify) {
+            true => next.completed(disk),
+            false => self.completed(disk),
+        }
+    }
+
+    /// False when there were none.
+    fn drop_damaged(&mut self, verify: impl Fn(&Segment) -> Result<()>) -> bool {
         let mut damaged = Vec::new();
-        next.segments.retain(|segment| match segment.verify() {
+        self.segments.retain(|segment| match verify(segment) {
             Ok(()) => true,
             Err(error) => {
                 warn!(segment = %segment.name, %error, "Index segment is damaged");
@@ -123,12 +226,10 @@ impl View {
                 false
             }
         });
-        if damaged.is_empty() {
-            return self.completed(disk);
-        }
-        next.stale.extend(damaged);
-        next.is_complete = false;
-        next.completed(disk)
+        let has_any = !damaged.is_empty();
+        self.stale.extend(damaged);
+        self.is_complete &= !has_any;
+        has_any
     }
 
     /// The same with one more segment, and without those it replaces.
@@ -199,12 +300,19 @@ impl View {
             }
         }
         // A writer that replaces segments faster than they can be opened: the packs know everything.
-        Ok(Self::default())
+        let condemned = Arc::clone(&self.condemned);
+        Ok(Self {
+            condemned,
+            ..Self::default()
+        })
     }
 
     /// `None` when a listed file was gone before it could be opened.
     fn load_once(&self, disk: &dyn Disk) -> Result<Option<Self>> {
-        let mut next = Self::default();
+        let mut next = Self {
+            condemned: Arc::clone(&self.condemned),
+            ..Self::default()
+        };
         for name in list_segments(disk)? {
             let path = Path::new(layout::INDEX).join(name.to_string());
             let known = self.segments.iter().find(|segment| segment.name == name);

@@ -72,6 +72,34 @@ pub(crate) fn unframe(
     }
 }
 
+/// The stored bytes of the chunk `digest`, found to hold it, for copying them into another pack.
+pub(crate) fn read_stored(
+    file: &dyn Source,
+    frame: &Frame,
+    digest: &Digest,
+    pack: &dyn fmt::Display,
+) -> Result<Vec<u8>> {
+    let stored = match frame.is_possible() {
+        true => read_exact(file, frame)?,
+        false => None,
+    };
+    let is_whole = |stored: &[u8]| match frame.is_plain {
+        true => Ok(Digest::of(stored) == *digest),
+        false => UNFRAMER.with_borrow_mut(|unframer| {
+            let raw = inflate(ensure(&mut unframer.context)?, stored, frame);
+            Ok(raw.is_some_and(|raw| Digest::of(&raw) == *digest))
+        }),
+    };
+    match stored {
+        Some(stored) if is_whole(&stored)? => Ok(stored),
+        _ => Err(Error::Corrupt {
+            what: "Chunk",
+            name: digest.to_string(),
+            why: format!("its bytes do not match its digest in pack {pack}"),
+        }),
+    }
+}
+
 fn read_exact(file: &dyn Source, frame: &Frame) -> Result<Option<Vec<u8>>> {
     let mut stored = vec![0; frame.stored_bytes as usize];
     let filled = file.read_at(u64::from(frame.offset), &mut stored)?;
@@ -90,22 +118,37 @@ thread_local! {
     };
 }
 
+fn ensure<'a>(
+    context: &'a mut Option<zstd::bulk::Decompressor<'static>>,
+) -> Result<&'a mut zstd::bulk::Decompressor<'static>> {
+    match context {
+        Some(context) => Ok(context),
+        None => Ok(context.insert(
+            zstd::bulk::Decompressor::new()
+                .map_err(Error::io("prepare decompression of", "packs"))?,
+        )),
+    }
+}
+
 fn decompress(file: &dyn Source, frame: &Frame) -> Result<Option<Vec<u8>>> {
     UNFRAMER.with_borrow_mut(|Unframer { context, stored }| {
-        let context = match context {
-            Some(context) => context,
-            None => context.insert(
-                zstd::bulk::Decompressor::new()
-                    .map_err(Error::io("prepare decompression of", "packs"))?,
-            ),
-        };
+        let context = ensure(context)?;
         stored.resize(frame.stored_bytes as usize, 0);
         if file.read_at(u64::from(frame.offset), stored)? != stored.len() {
             return Ok(None);
         }
-        let raw_bytes = frame.raw_bytes as usize;
-        let mut raw = Vec::with_capacity(raw_bytes);
-        let filled = context.decompress_to_buffer(stored, &mut raw);
-        Ok(filled.ok().filter(|n| *n == raw_bytes).map(|_| raw))
+        Ok(inflate(context, stored, frame))
     })
+}
+
+/// `None` when the bytes are no zstd frame of as many bytes as the place says.
+fn inflate(
+    context: &mut zstd::bulk::Decompressor<'static>,
+    stored: &[u8],
+    frame: &Frame,
+) -> Option<Vec<u8>> {
+    let raw_bytes = frame.raw_bytes as usize;
+    let mut raw = Vec::with_capacity(raw_bytes);
+    let filled = context.decompress_to_buffer(stored, &mut raw);
+    filled.ok().filter(|n| *n == raw_bytes).map(|_| raw)
 }

@@ -10,7 +10,7 @@ use crate::{
 
 /// Open until something fails.
 #[derive(Debug, Default)]
-pub(super) struct Latch {
+pub(crate) struct Latch {
     why: OnceLock<String>,
 }
 
@@ -24,7 +24,7 @@ impl Latch {
     }
 
     /// Passes `result` on; an error closes the latch.
-    pub(super) fn watch<T>(&self, result: Result<T>) -> Result<T> {
+    pub(crate) fn watch<T>(&self, result: Result<T>) -> Result<T> {
         result.inspect_err(|error| {
             let why = match error {
                 Error::Io { source, .. } => format!("{error}: {source}"),
@@ -37,7 +37,7 @@ impl Latch {
 
     /// The same for a step before which nothing was visible: a full disk is not held against the store, because
     /// whatever did not fit is thrown away with the draft.
-    pub(super) fn watch_unless_full<T>(&self, result: Result<T>) -> Result<T> {
+    pub(crate) fn watch_unless_full<T>(&self, result: Result<T>) -> Result<T> {
         match result {
             Err(error) if is_full(&error) => Err(error),
             result => self.watch(result),

@@ -30,6 +30,7 @@ impl Store {
         self.check_writable()?;
         let _turn = self.turn();
         let latch = &self.inner.latch;
+        self.spare(packs.iter().map(|pack| pack.id))?;
         let segment = self.write_segment(folder, packs)?;
         let manifest = match manifest {
             Some((id, bytes)) => Some(self.write_manifest(folder, id, &bytes)?),
