@@ -14,6 +14,9 @@ use crate::{
     service::SnapshotdClient, view::Hello,
 };
 
+/// The latest deadline of a call.
+const LONGEST_CALL: Duration = Duration::from_secs(24 * 3600);
+
 /// Why no connection came about.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -80,11 +83,12 @@ impl Client {
         &self.hello
     }
 
-    /// A context whose deadline is `limit` from now.
+    /// A context whose deadline is `limit` from now, a day at most: the timer that watches it knows no more than
+    /// two years, and no call takes so long.
     #[must_use]
     pub fn within(limit: Duration) -> context::Context {
         let mut context = context::current();
-        context.deadline = Instant::now() + limit;
+        context.deadline = Instant::now() + limit.min(LONGEST_CALL);
         context
     }
 }
@@ -94,5 +98,17 @@ impl Deref for Client {
 
     fn deref(&self) -> &SnapshotdClient {
         &self.rpc
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_beyond_the_timer_is_brought_near() {
+        let latest = Instant::now() + LONGEST_CALL + Duration::from_secs(60);
+        assert!(Client::within(Duration::MAX).deadline < latest);
+        assert!(Client::within(Duration::from_secs(1)).deadline < latest);
     }
 }

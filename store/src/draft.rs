@@ -180,7 +180,7 @@ impl Draft {
 
     /// Makes everything durable and visible without a manifest: for trees that outlive a failed snapshot (base layers).
     pub fn publish_chunks(&self) -> Result<()> {
-        self.publish(|_| None).map(drop)
+        self.publish(|_| Ok(None)).map(drop)
     }
 
     /// Makes everything durable and visible: packs, index, then the manifest. The manifest's `stored_bytes` is filled in here.
@@ -196,16 +196,19 @@ impl Draft {
         }
         let stats = self.publish(|stats| {
             manifest.stored_bytes = stats.stored_bytes;
-            Some(manifest.encode())
+            readable(&manifest).map(Some)
         })?;
         Ok((manifest, stats))
     }
 
-    fn publish(&self, manifest: impl FnOnce(&DraftStats) -> Option<Vec<u8>>) -> Result<DraftStats> {
+    fn publish(
+        &self,
+        manifest: impl FnOnce(&DraftStats) -> Result<Option<Vec<u8>>>,
+    ) -> Result<DraftStats> {
         let _nobody_puts = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         let packs = self.pipeline.seal()?;
         let stats = self.stats();
-        let manifest = manifest(&stats).map(|bytes| (self.id, bytes));
+        let manifest = manifest(&stats)?.map(|bytes| (self.id, bytes));
         self.store
             .publish(self.folder.path(), &packs, manifest)
             .map_err(|error| self.pipeline.fail(error))?;
@@ -278,6 +281,13 @@ impl Draft {
     fn cutters(&self) -> std::sync::MutexGuard<'_, Vec<Cutter>> {
         self.cutters.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The bytes of a manifest, refused before anything is published when no reader would take them.
+fn readable(manifest: &Manifest) -> Result<Vec<u8>> {
+    let bytes = manifest.encode();
+    Manifest::decode(&bytes)?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -100,8 +100,12 @@ struct Overlay {
 }
 
 impl Overlay {
-    /// Reads the options of an overlay; `None` when it has no upper folder.
+    /// Reads the options of an overlay; `None` when it has no upper folder, or keeps its marks where the layers of
+    /// another container may hold attributes of their own (`userxattr`): such a one is captured as it is seen.
     fn read(options: &[String]) -> Option<Self> {
+        if options.iter().any(|option| option == "userxattr") {
+            return None;
+        }
         let value = |name: &str| options.iter().find_map(|option| option.strip_prefix(name));
         Some(Self {
             upper: PathBuf::from(unescape(value("upperdir=")?)),
@@ -190,6 +194,11 @@ mod tests {
     #[test]
     fn a_view_has_no_upper_folder() {
         assert_eq!(read(&["lowerdir=/a:/b"]), None);
+    }
+
+    #[test]
+    fn an_overlay_of_a_user_namespace_is_not_taken_apart() {
+        assert_eq!(read(&["userxattr", "upperdir=/u", "lowerdir=/a"]), None);
     }
 
     #[test]
