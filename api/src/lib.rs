@@ -14,6 +14,7 @@ mod error;
 mod path;
 mod request;
 mod service;
+mod upkeep;
 mod view;
 
 pub use client::{Client, ConnectError};
@@ -21,6 +22,7 @@ pub use error::{ErrorCode, ErrorReport};
 pub use path::WirePath;
 pub use request::*;
 pub use service::{Answer, Snapshotd, SnapshotdClient, SnapshotdRequest, SnapshotdResponse};
+pub use upkeep::*;
 pub use view::*;
 
 /// Major version of the protocol; a client and a daemon that differ in it refuse each other.

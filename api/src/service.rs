@@ -11,6 +11,7 @@ use crate::{
         RestoreRequest, StatusRequest, TagRequest, TreeRequest, TtlRequest, UnmountRequest,
         VerifyRequest,
     },
+    upkeep::{BackedUp, BackupRequest},
     view::{
         ContainerView, DiffEntry, DoctorReport, Hello, JobStarted, JobView, MountView, Page,
         Removed, SnapshotDetail, SnapshotView, Status, TreeEntry,
@@ -71,4 +72,6 @@ pub trait Snapshotd {
     async fn status(request: StatusRequest) -> Answer<Status>;
     /// What is missing on this host, and what to do about it.
     async fn doctor(request: StatusRequest) -> Answer<DoctorReport>;
+    /// Copies the catalogue to a file of the host.
+    async fn backup(request: BackupRequest) -> Answer<BackedUp>;
 }

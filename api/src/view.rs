@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{error::ErrorReport, path::WirePath};
+use crate::{error::ErrorReport, path::WirePath, upkeep::BackupStatus};
 
 /// The daemon's answer to hello.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -394,6 +394,9 @@ pub struct Status {
     /// When the next look for expired snapshots is due; RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_expiry_at: Option<String>,
+    /// How the regular copies of the catalogue are.
+    #[serde(default)]
+    pub backup: BackupStatus,
 }
 
 /// A snapshot that is served now.

@@ -10,7 +10,8 @@ use crate::{
     screen::{Output, Screen},
     session::Session,
     verbs::{
-        browse, containers, create, generate, jobs, mounts, naming, restore, snapshots, upkeep,
+        backup, browse, containers, create, generate, jobs, mounts, naming, restore, snapshots,
+        upkeep,
     },
 };
 
@@ -94,6 +95,7 @@ enum Verb {
     Start(containers::StartArgs),
     Stop(containers::StopArgs),
     Verify(upkeep::VerifyArgs),
+    Backup(backup::BackupArgs),
     Status(upkeep::StatusArgs),
     Doctor(upkeep::DoctorArgs),
     Jobs(jobs::JobsArgs),
@@ -163,6 +165,7 @@ async fn dispatch(session: &Session, verb: Verb) -> Result<(), Failure> {
         Verb::Start(args) => containers::start(session, args).await,
         Verb::Stop(args) => containers::stop(session, args).await,
         Verb::Verify(args) => upkeep::verify(session, args).await,
+        Verb::Backup(args) => backup::backup(session, args).await,
         Verb::Status(_) => upkeep::status(session).await,
         Verb::Doctor(_) => upkeep::doctor(session).await,
         Verb::Jobs(args) => jobs::jobs(session, args).await,

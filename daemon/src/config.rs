@@ -47,6 +47,10 @@ pub struct Config {
     pub snapshots_per_namespace: u64,
     /// How often expired snapshots are looked for.
     pub expiry_interval: Duration,
+    /// How often the catalogue is copied; `None` for never.
+    pub backup_interval: Option<Duration>,
+    /// Copies of the catalogue that are kept.
+    pub backup_keep: usize,
     /// Decoded-chunk cache of one mount server, in bytes.
     pub mount_cache_bytes: u64,
     /// Threads of one mount server.
@@ -77,6 +81,12 @@ impl Config {
         self.root.join("catalogue.db")
     }
 
+    /// The folder of the regular copies of the catalogue.
+    #[must_use]
+    pub fn backups(&self) -> PathBuf {
+        self.root.join("backups")
+    }
+
     /// The whole configuration as a file that could be read again.
     #[must_use]
     pub fn to_toml(&self) -> String {
@@ -100,6 +110,8 @@ impl Default for Config {
             default_ttl: Some(Duration::from_secs(14 * 24 * 60 * 60)),
             snapshots_per_namespace: 100,
             expiry_interval: Duration::from_secs(60 * 60),
+            backup_interval: Some(Duration::from_secs(24 * 60 * 60)),
+            backup_keep: 7,
             mount_cache_bytes: 64 << 20,
             mount_threads: 4,
             reserve_bytes: 256 << 20,

@@ -15,7 +15,12 @@ use snap_store::{
 use tracing::{info, warn};
 
 use crate::{
-    blocking, clock, error::Result, host::Host, jobs::JobHandle, pause::PauseGuard, views,
+    blocking, clock,
+    error::{Result, in_full},
+    host::Host,
+    jobs::JobHandle,
+    pause::PauseGuard,
+    views,
 };
 
 use self::{parts::Parts, subject::Subject};
@@ -284,15 +289,6 @@ fn give_up(host: &Host, id: &SnapshotId, error: crate::Error) -> crate::Error {
         warn!(snapshot = %id, error = second, "Cannot note that the snapshot has failed, the next start will");
     }
     error
-}
-
-/// The error and what lies beneath it, in one line.
-fn in_full(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
 }
 
 /// A refusal of the request as it stands.

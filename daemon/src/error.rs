@@ -44,6 +44,15 @@ impl Error {
     }
 }
 
+/// The error and what lies beneath it, in one line.
+pub(crate) fn in_full(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
+}
+
 impl From<Error> for ErrorReport {
     fn from(error: Error) -> Self {
         match error {

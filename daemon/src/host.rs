@@ -1,24 +1,19 @@
 //! What every recipe needs, in one place.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use snap_store::{Catalogue, SnapshotId, Store};
+use snap_store::{Catalogue, SnapshotId, SnapshotState, Store};
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::{
-    clock, config::Config, containerd::Containerd, error::Result, jobs::Jobs, mounts::Mounts,
+    clock, config::Config, containerd::Containerd, due::Dues, error::Result, jobs::Jobs,
+    mounts::Mounts,
 };
 
-/// A catalogue filled from manifests does not know of times to live that were changed later: nobody shall lose
-/// a snapshot to that before they could look.
-const IMPORT_GRACE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// A catalogue filled from manifests, or put back from a copy, does not know of times to live that were changed later:
+/// nobody shall lose a snapshot to that before they could look.
+pub(crate) const IMPORT_GRACE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// The running daemon's parts; shared by all tasks.
 #[derive(Debug)]
@@ -35,12 +30,12 @@ pub struct Host {
     pub mounts: Mounts,
     /// Long work under way.
     pub jobs: Jobs,
+    /// Work that is done again and again.
+    pub dues: Dues,
     /// When the daemon started, in seconds since 1970.
     pub started_at: i64,
     /// Changes under way that must not end half done when their client leaves.
     changes: TaskTracker,
-    /// Seconds since 1970; 0 while it is not known.
-    next_expiry: AtomicI64,
 }
 
 impl Host {
@@ -53,7 +48,7 @@ impl Host {
             jobs: Jobs::new(config.concurrent_captures, config.concurrent_restores),
             started_at: clock::now(),
             changes: TaskTracker::new(),
-            next_expiry: AtomicI64::new(0),
+            dues: Dues::default(),
             config,
             store,
             catalogue,
@@ -103,17 +98,6 @@ impl Host {
             );
         }
     }
-
-    /// When expired snapshots are looked for next, in seconds since 1970.
-    #[must_use]
-    pub fn next_expiry(&self) -> Option<i64> {
-        Some(self.next_expiry.load(Ordering::Relaxed)).filter(|next| *next != 0)
-    }
-
-    /// Notes when expired snapshots are looked for next.
-    pub fn set_next_expiry(&self, seconds: i64) {
-        self.next_expiry.store(seconds, Ordering::Relaxed);
-    }
 }
 
 /// Returns how many manifests the catalogue did not know. One that cannot be read is left out, not fatal: the
@@ -121,19 +105,29 @@ impl Host {
 fn import(store: &Store, catalogue: &Catalogue) -> Result<u64> {
     let mut imported = 0;
     for id in store.manifests()? {
-        match catalogue.get(&id) {
-            Err(snap_store::Error::NotFound { .. }) => {}
-            known => {
-                known?;
-                continue;
+        let result = match catalogue.get(&id) {
+            Err(snap_store::Error::NotFound { .. }) => {
+                import_one(store, catalogue, &id).inspect(|()| imported += 1)
             }
-        }
-        match import_one(store, catalogue, &id) {
-            Ok(()) => imported += 1,
-            Err(error) => warn!(snapshot = %id, %error, "Cannot import a manifest"),
+            Ok(record) if record.state == SnapshotState::Failed => {
+                find_again(store, catalogue, &id)
+            }
+            Ok(_) => Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        if let Err(error) = result {
+            warn!(snapshot = %id, %error, "Cannot import a manifest");
         }
     }
     Ok(imported)
+}
+
+/// A capture that fails leaves no manifest: this one was lost, and has come back.
+fn find_again(store: &Store, catalogue: &Catalogue, id: &SnapshotId) -> snap_store::Result<()> {
+    store.manifest(id)?;
+    catalogue.find_again(id)?;
+    info!(snapshot = %id, "The manifest of a snapshot is there again, and the snapshot is active");
+    Ok(())
 }
 
 fn import_one(store: &Store, catalogue: &Catalogue, id: &SnapshotId) -> snap_store::Result<()> {

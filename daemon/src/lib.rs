@@ -11,6 +11,7 @@
 //! Everything is reached through [`Host`]; recipes are async and cross into the synchronous crates with one
 //! `spawn_blocking` a step.
 
+pub mod backup;
 mod blocking;
 pub mod clock;
 pub mod config;
@@ -18,6 +19,7 @@ pub mod containerd;
 pub mod containers;
 pub mod create;
 pub mod doctor;
+pub mod due;
 pub mod error;
 pub mod expiry;
 #[cfg(test)]

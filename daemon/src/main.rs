@@ -3,6 +3,7 @@
 use std::{
     error::Error,
     io::{self, Write},
+    path::PathBuf,
     process::ExitCode,
     time::Duration,
 };
@@ -21,9 +22,12 @@ fn main() -> ExitCode {
         Err(error) => return complain(EXIT_CONFIG, &error),
     };
     if matches.get_flag("check-config") {
-        return match io::stdout().write_all(config.to_toml().as_bytes()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => complain(1, &error),
+        return print(&config.to_toml());
+    }
+    if let Some(file) = matches.get_one::<PathBuf>("restore-catalogue") {
+        return match run::restore_catalogue(&config, file) {
+            Ok(text) => print(&text),
+            Err(error) => complain(error.exit_code(), &error),
         };
     }
     match serve(config) {
@@ -39,6 +43,13 @@ fn serve(config: Config) -> Result<(), run::RunError> {
     let result = runtime.block_on(run::run(config));
     runtime.shutdown_timeout(LAST_WORK);
     result
+}
+
+fn print(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(1, &error),
+    }
 }
 
 /// Prints the error and what lay beneath it, a line each.

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    Error, Host,
+    Error, Host, backup,
     config::Config,
     containers, expiry, mounts,
     server::{self, Listening, Server, SocketError},
@@ -123,6 +123,20 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     Ok(())
 }
 
+/// Puts the copy `file` in the place of the catalogue, while no daemon runs on the store; says what was done.
+pub fn restore_catalogue(config: &Config, file: &Path) -> Result<String, RunError> {
+    let put = backup::put_back(config, file).map_err(|error| RunError::Store {
+        root: config.root.clone(),
+        source: Box::new(error),
+    })?;
+    let mut text = format!("Restored the catalogue: {} snapshots\n", put.snapshots);
+    if let Some(replaced) = &put.replaced {
+        text.push_str(&format!("The one before it is {}\n", replaced.display()));
+    }
+    text.push_str("Start snapshotd: it adds what was made since, and fails what was removed\n");
+    Ok(text)
+}
+
 fn open(config: Config) -> Result<Arc<Host>, RunError> {
     let root = config.root.clone();
     let opened = ensure_folder(&config.root, ROOT_MODE)
@@ -158,6 +172,7 @@ fn raise_file_limit() {
 fn background(host: &Arc<Host>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(expiry::run(Arc::clone(host)));
+    tasks.spawn(backup::run(Arc::clone(host)));
     tasks.spawn(containers::follow_events(Arc::clone(host)));
     tasks.spawn(mounts::keep(Arc::clone(host)));
     tasks.spawn(sweep(Arc::clone(host)));

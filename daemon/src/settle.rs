@@ -5,6 +5,7 @@
 //! at the next start.
 
 use std::{
+    collections::HashSet,
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -24,8 +25,8 @@ use crate::{
 /// What is remembered of files is of no use once its source was not captured for so long.
 const CACHE_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Thaws what was left paused, adopts mounts, fails what was Creating, finishes what was Deleting, undoes incomplete
-/// containers, ends mounts that nobody uses, mounts again what restored containers stand on after a reboot, and clears drafts and orphans.
+/// Thaws what was left paused, adopts mounts, fails what was Creating, finishes what was Deleting, gives up
+/// what is Active without a manifest, undoes incomplete containers, ends mounts that nobody uses, mounts again what restored containers stand on after a reboot, and clears drafts and orphans.
 ///
 /// # Errors
 /// When the catalogue cannot be read or written.
@@ -34,6 +35,7 @@ pub async fn settle(host: &Arc<Host>) -> Result<()> {
     tolerate("take over mounts", host.mounts.adopt().await);
     end_creating(host).await?;
     end_deleting(host).await?;
+    tolerate("look for lost snapshots", end_lost(host).await);
     undo_incomplete(host).await?;
     adopt_orphans(host).await?;
     tolerate("sweep restored containers", containers::sweep(host).await);
@@ -76,6 +78,25 @@ async fn end_deleting(host: &Arc<Host>) -> Result<()> {
             host.store.remove_manifest(&record.id)?;
             host.catalogue.finish_removal(&record.id)?;
             info!(snapshot = %record.id, "The removal of a snapshot is finished");
+        }
+        Ok(())
+    };
+    blocking(ending).await
+}
+
+/// An Active snapshot without manifest was removed after the catalogue's copy was made that is in use now, or its
+/// manifest is lost: nothing can be made of it, and it must not look as if.
+async fn end_lost(host: &Arc<Host>) -> Result<()> {
+    let host = Arc::clone(host);
+    let ending = move || -> StoreResult<()> {
+        let whole: HashSet<SnapshotId> = host.store.manifests()?.into_iter().collect();
+        for record in host.catalogue.in_state(SnapshotState::Active)? {
+            if !whole.contains(&record.id) {
+                let reason = "Its manifest is gone: it was removed after the backup of the catalogue that was \
+                              restored, or the file was lost";
+                host.catalogue.lose(&record.id, reason)?;
+                warn!(snapshot = %record.id, "The manifest of a snapshot is gone, and the snapshot has failed");
+            }
         }
         Ok(())
     };

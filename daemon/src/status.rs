@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use snap_api::{ErrorReport, Status, WirePath};
+use snap_api::{BackupStatus, ErrorReport, Status, WirePath};
 use snap_store::StoreStats;
 
-use crate::{blocking, clock, error::Error, error::Result, host::Host};
+use crate::{backup, blocking, clock, error::Error, error::Result, host::Host};
 
 /// A look at the daemon must not hang because containerd does.
 const CONTAINERD_PATIENCE: Duration = Duration::from_secs(2);
@@ -29,7 +29,8 @@ pub async fn status(host: &Arc<Host>) -> Result<Status> {
         free_bytes: figures.free_bytes,
         running_jobs: host.jobs.running() as u64,
         mounts: mounts?,
-        next_expiry_at: host.next_expiry().map(clock::rfc3339),
+        next_expiry_at: host.dues.expiry.next().map(clock::rfc3339),
+        backup: figures.backup,
     })
 }
 
@@ -48,6 +49,7 @@ struct Figures {
     containers: u64,
     store: StoreStats,
     free_bytes: u64,
+    backup: BackupStatus,
 }
 
 async fn figures(host: &Arc<Host>) -> Result<Figures> {
@@ -64,6 +66,7 @@ async fn figures(host: &Arc<Host>) -> Result<Figures> {
             containers: host.catalogue.containers()?.len() as u64,
             store: host.store.stats()?,
             free_bytes: space.f_bavail.saturating_mul(space.f_frsize),
+            backup: backup::status(&host),
         })
     })
     .await

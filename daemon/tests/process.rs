@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tarpc::client::RpcError;
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -153,6 +154,89 @@ fn a_damaged_catalogue_ends_with_3_and_says_what_to_do() {
     assert_eq!(output.status.code(), Some(3));
     let text = stderr(&output);
     assert!(text.contains("rebuilt from the manifests"), "{text}");
+}
+
+/// A copy of the catalogue by a daemon that works, put back over a damaged catalogue as the operator does.
+#[test]
+fn a_copy_is_put_back_over_a_damaged_catalogue_and_the_daemon_starts_again() {
+    let folders = Folders::new();
+    let daemon = folders.start();
+    let copy = folders.path("copy.db");
+    let request = snap_api::BackupRequest {
+        path: snap_api::WirePath::from(&*copy),
+    };
+    let made = ask(&folders, async |client| {
+        client.backup(within(), request).await
+    });
+    assert_eq!(made.bytes, fs::metadata(&copy).unwrap().len());
+    let restore = || {
+        let mut command = folders.command();
+        let output = command.arg("--restore-catalogue").arg(&copy).output();
+        output.unwrap()
+    };
+    let refused = restore();
+    assert_eq!(refused.status.code(), Some(3), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("stop that one first"));
+    daemon.terminate();
+    assert_eq!(daemon.end().0, Some(0));
+
+    fs::write(folders.path("root/catalogue.db"), [7; 8192]).unwrap();
+    let damaged = folders.command().output().unwrap();
+    assert_eq!(damaged.status.code(), Some(3));
+    assert!(stderr(&damaged).contains("--restore-catalogue"));
+    let restored = restore();
+    assert_eq!(restored.status.code(), Some(0), "{}", stderr(&restored));
+    assert!(stdout(&restored).contains("catalogue.db.replaced"));
+    let daemon = folders.start();
+    let status = ask(&folders, async |client| {
+        client.status(within(), snap_api::StatusRequest {}).await
+    });
+    assert_eq!(status.snapshots["active"], 0);
+    daemon.terminate();
+    assert_eq!(daemon.end().0, Some(0));
+}
+
+#[test]
+fn a_copy_that_cannot_be_used_ends_with_3_and_changes_nothing() {
+    let folders = Folders::new();
+    let daemon = folders.start();
+    daemon.terminate();
+    assert_eq!(daemon.end().0, Some(0));
+    let catalogue = folders.path("root/catalogue.db");
+    fs::write(folders.path("copy.db"), "no catalogue").unwrap();
+    let before = fs::read(&catalogue).unwrap();
+    let mut command = folders.command();
+    command
+        .arg("--restore-catalogue")
+        .arg(folders.path("copy.db"));
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(
+        stderr(&output).contains("is corrupt"),
+        "{}",
+        stderr(&output)
+    );
+    assert_eq!(fs::read(&catalogue).unwrap(), before);
+}
+
+/// The answer of a call.
+fn ask<T>(
+    folders: &Folders,
+    call: impl AsyncFnOnce(&snap_api::Client) -> Result<Result<T, snap_api::ErrorReport>, RpcError>,
+) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let path = folders.path("socket");
+        let client = snap_api::Client::connect(&path, "test").await.unwrap();
+        call(&client).await.unwrap().unwrap()
+    })
+}
+
+fn within() -> tarpc::context::Context {
+    snap_api::Client::within(PATIENCE)
 }
 
 #[test]

@@ -8,13 +8,16 @@
 //!              └─► fail ─► Failed ──────────┴─► begin_removal ─► Deleting ─► finish_removal ─► gone
 //! ```
 //!
-//! No path leads out of `Deleting` but gone. Only an Active snapshot takes users (containers, folders), and
+//! No path leads out of `Deleting` but gone. An Active snapshot whose manifest is gone is Failed (`lose`) until the
+//! manifest is there again (`find_again`). Only an Active snapshot takes users (containers, folders), and
 //! one that has users cannot be removed; both are decided in the transaction that records them.
 
+mod backup;
 mod bases;
 mod lifecycle;
 mod lookup;
 mod naming;
+mod notes;
 mod rows;
 mod schema;
 #[cfg(test)]
@@ -28,6 +31,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+pub use backup::PutBack;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::{
@@ -115,6 +119,32 @@ pub struct BaseRecord {
     pub links: LinkTable,
     /// Sum of the sizes of its files.
     pub logical_bytes: u64,
+}
+
+/// The layer that a base was captured from, as containerd is asked for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseLayer {
+    /// containerd's namespace.
+    pub namespace: Namespace,
+    /// The snapshotter that has it.
+    pub snapshotter: String,
+    /// Its name there.
+    pub name: String,
+    /// When it was made: a name that is used again has another time.
+    pub created: String,
+}
+
+/// What is remembered of a base, without what it holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RememberedBase {
+    /// What it is remembered by.
+    pub key: String,
+    /// Its tree.
+    pub root: TreeRef,
+    /// Its layer; `None` when that was not noted.
+    pub layer: Option<BaseLayer>,
+    /// When it was captured or last built upon, in seconds since 1970.
+    pub last_used_at: i64,
 }
 
 /// A restored container.

@@ -34,7 +34,8 @@ mod store;
 mod tree;
 
 pub use catalogue::{
-    Attachment, BaseRecord, Catalogue, ContainerRecord, MountRecord, SnapshotRecord, SnapshotState,
+    Attachment, BaseLayer, BaseRecord, Catalogue, ContainerRecord, MountRecord, PutBack,
+    RememberedBase, SnapshotRecord, SnapshotState,
 };
 pub use collect::{CollectOptions, CollectReport, Damage, Holder, Lease, Roots};
 pub use draft::{Draft, DraftStats};

@@ -3,7 +3,9 @@
 use std::time::SystemTime;
 
 use clap::Args;
-use snap_api::{Check, CheckResult, DoctorReport, ErrorCode, Status, StatusRequest, VerifyRequest};
+use snap_api::{
+    BackupStatus, Check, CheckResult, DoctorReport, ErrorCode, Status, StatusRequest, VerifyRequest,
+};
 
 use crate::{
     failure::Failure,
@@ -11,7 +13,7 @@ use crate::{
     screen::{Form, Paint, Stream, facts, table},
     session::{Session, answer},
     verbs::outcome,
-    words::{clean, count, moment, short_id, size},
+    words::{clean, count, moment, relative, short_id, size},
 };
 
 /// Reads stored data back and compares it with its digests.
@@ -138,10 +140,27 @@ fn render_status(status: &Status, now: SystemTime) -> String {
     if let Some(time) = &status.next_expiry_at {
         lines.push(("Next expiry", moment(time, now)));
     }
+    lines.push(("Backup", backup(&status.backup, now)));
     let mut text = facts(&lines);
     if !status.mounts.is_empty() {
         text.push('\n');
         text.push_str(&render_mounts(status));
+    }
+    text
+}
+
+/// The newest copy of the catalogue, the next one, and what keeps it from being made.
+fn backup(backup: &BackupStatus, now: SystemTime) -> String {
+    let mut text = match &backup.last_at {
+        Some(time) => format!("{} ({} kept)", relative(time, now), backup.kept),
+        None => "none yet".to_owned(),
+    };
+    match &backup.next_at {
+        Some(time) => text.push_str(&format!("; next {}", relative(time, now))),
+        None => text.push_str("; turned off"),
+    }
+    if let Some(failure) = &backup.failure {
+        text.push_str(&format!("\nfailed: {failure}"));
     }
     text
 }

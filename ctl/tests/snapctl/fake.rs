@@ -12,12 +12,12 @@ use futures::StreamExt;
 use serde::Serialize;
 use serde_json::Value;
 use snap_api::{
-    Answer, Check, ContainerRequest, ContainerView, CopyRequest, CreateRequest, DiffEntry,
-    DiffRequest, DoctorReport, ErrorReport, Hello, HelloRequest, JobRequest, JobStarted, JobView,
-    JobWaitRequest, LabelRequest, ListRequest, MountRequest, MountView, Page, ReferenceRequest,
-    RemoveRequest, Removed, RestoreRequest, SnapshotDetail, SnapshotView, Snapshotd,
-    SnapshotdRequest, SnapshotdResponse, Status, StatusRequest, TagRequest, TreeEntry, TreeRequest,
-    TtlRequest, UnmountRequest, VerifyRequest,
+    Answer, BackedUp, BackupRequest, Check, ContainerRequest, ContainerView, CopyRequest,
+    CreateRequest, DiffEntry, DiffRequest, DoctorReport, ErrorReport, Hello, HelloRequest,
+    JobRequest, JobStarted, JobView, JobWaitRequest, LabelRequest, ListRequest, MountRequest,
+    MountView, Page, ReferenceRequest, RemoveRequest, Removed, RestoreRequest, SnapshotDetail,
+    SnapshotView, Snapshotd, SnapshotdRequest, SnapshotdResponse, Status, StatusRequest,
+    TagRequest, TreeEntry, TreeRequest, TtlRequest, UnmountRequest, VerifyRequest,
 };
 use tarpc::{
     context::Context,
@@ -335,5 +335,13 @@ impl Snapshotd for Fake {
         self.note("doctor", &request)?;
         let checks = self.0.script.lock().unwrap().checks.clone();
         Ok(DoctorReport { checks })
+    }
+    async fn backup(self, _: Context, request: BackupRequest) -> Answer<BackedUp> {
+        self.note("backup", &request)?;
+        Ok(BackedUp {
+            path: request.path,
+            bytes: 4096,
+            elapsed_us: 1500,
+        })
     }
 }

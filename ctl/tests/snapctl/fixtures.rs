@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, process::Output};
 
 use snap_api::{
-    ContainerView, Created, ErrorCode, ErrorReport, JobOutcome, JobState, JobView, MountStatus,
-    ProgressView, Restored, SnapshotDetail, SnapshotState, SnapshotView, Status, WirePath,
+    BackupStatus, ContainerView, Created, ErrorCode, ErrorReport, JobOutcome, JobState, JobView,
+    MountStatus, ProgressView, Restored, SnapshotDetail, SnapshotState, SnapshotView, Status,
+    WirePath,
 };
 
 pub(crate) const ID: &str = "0123456789abcdef0123456789abcdef";
@@ -158,6 +159,13 @@ pub(crate) fn status() -> Status {
             failure: None,
         }],
         next_expiry_at: None,
+        backup: BackupStatus {
+            kept: 7,
+            last_path: Some(WirePath::new("/var/lib/snapshotd/backups/catalogue-9.db")),
+            last_at: Some(THEN.to_owned()),
+            next_at: None,
+            failure: Some("Cannot write".to_owned()),
+        },
     }
 }
 

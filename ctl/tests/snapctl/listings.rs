@@ -147,6 +147,15 @@ fn status_shows_store_and_servers() {
     let output = Daemon::start(Script::default()).run(&["status"]);
     assert!(stdout(&output).contains("Daemon      version 9.9.9, process 77\n"));
     assert!(stdout(&output).contains("0123456789ab     88          2      3"));
+    let backup = stdout(&output)
+        .lines()
+        .skip_while(|line| !line.starts_with("Backup "));
+    let backup: Vec<_> = backup.take(2).map(str::trim_end).collect();
+    assert!(
+        backup[0].ends_with(" ago (7 kept); turned off"),
+        "{backup:?}"
+    );
+    assert_eq!(backup[1].trim(), "failed: Cannot write");
 }
 
 #[test]

@@ -91,6 +91,21 @@ fn copy_splits_reference_and_path_and_completes_the_destination() {
 }
 
 #[test]
+fn the_file_of_a_backup_arrives_as_an_absolute_path() {
+    let daemon = Daemon::start(Script::default());
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = daemon.command(&["backup", "copy.db", "--quiet"]);
+    let output = command.current_dir(folder.path()).output().unwrap();
+    let expected = folder.path().canonicalize().unwrap().join("copy.db");
+    let expected = expected.to_str().unwrap();
+    assert_eq!(daemon.seen("backup")[0]["path"], expected);
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        format!("{expected}\n")
+    );
+}
+
+#[test]
 fn names_and_labels_arrive() {
     let tag = asked("tag_set", &["tag", "3f2a", "web:v2"]);
     assert_eq!(

@@ -40,7 +40,7 @@ impl Key {
     }
 }
 
-pub(super) const KEYS: [Key; 17] = [
+pub(super) const KEYS: [Key; 19] = [
     Key {
         name: "root",
         about: "Folder of the store, the catalogue and the writable layers of restored containers",
@@ -83,17 +83,9 @@ pub(super) const KEYS: [Key; 17] = [
     Key {
         name: "default_ttl",
         about: "Time to live of a snapshot whose creator names none; `never` keeps it until it is removed",
-        get: |config| {
-            config
-                .default_ttl
-                .map_or_else(|| "never".to_owned(), values::duration_text)
-        },
+        get: |config| values::limit_text(config.default_ttl),
         set: |config, value| {
-            config.default_ttl = match value {
-                "never" => None,
-                value => Some(values::duration(value, 1..=Config::MAX_TTL_SECONDS)?),
-            };
-            Ok(())
+            values::limit(value, 1..=Config::MAX_TTL_SECONDS).map(|ttl| config.default_ttl = ttl)
         },
     },
     Key {
@@ -113,6 +105,20 @@ pub(super) const KEYS: [Key; 17] = [
             values::duration(value, 1..=30 * 24 * 60 * 60)
                 .map(|duration| config.expiry_interval = duration)
         },
+    },
+    Key {
+        name: "backup_interval",
+        about: "How often the catalogue is copied to `backups` in the root folder; `never` turns it off",
+        get: |config| values::limit_text(config.backup_interval),
+        set: |config, value| {
+            values::interval(value).map(|interval| config.backup_interval = interval)
+        },
+    },
+    Key {
+        name: "backup_keep",
+        about: "Copies of the catalogue that are kept there; the oldest go",
+        get: |config| config.backup_keep.to_string(),
+        set: |config, value| values::count(value, 1..=1000).map(|count| config.backup_keep = count),
     },
     Key {
         name: "mount_cache_bytes",

@@ -90,6 +90,13 @@ pub fn command() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Print the configuration that would be used, and exit"),
         )
+        .arg(
+            Arg::new("restore-catalogue")
+                .long("restore-catalogue")
+                .value_name("FILE")
+                .value_parser(clap::value_parser!(PathBuf))
+                .help("Put a backup in the place of the catalogue while no daemon runs on the store, and exit"),
+        )
 }
 
 impl Config {

@@ -62,6 +62,27 @@ pub(super) fn duration_text(duration: Duration) -> String {
     humantime::format_duration(duration).to_string()
 }
 
+/// A duration, or `never` for none.
+pub(super) fn limit(text: &str, seconds: RangeInclusive<u64>) -> Result<Option<Duration>, String> {
+    match text {
+        "never" => Ok(None),
+        text => duration(text, seconds).map(Some),
+    }
+}
+
+/// A duration as [`limit`] reads it.
+pub(super) fn limit_text(duration: Option<Duration>) -> String {
+    duration.map_or_else(|| "never".to_owned(), duration_text)
+}
+
+/// How often something is done: a duration of a year at most, or `never` or 0 for not at all.
+pub(super) fn interval(text: &str) -> Result<Option<Duration>, String> {
+    match text {
+        "0" | "0s" => Ok(None),
+        text => limit(text, 1..=365 * 24 * 60 * 60),
+    }
+}
+
 /// A size in bytes, or with a unit: `64MiB`.
 pub(super) fn size(text: &str, range: RangeInclusive<u64>) -> Result<u64, String> {
     let unit = UNITS.iter().find(|(unit, _)| text.ends_with(unit));

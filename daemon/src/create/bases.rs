@@ -13,10 +13,11 @@ use tokio::sync::Mutex;
 use tracing::info;
 
 use super::{
+    folders::Layer,
     parts,
     subject::{Root, Subject},
 };
-use crate::{blocking, error::Result, host::Host, jobs::JobHandle};
+use crate::{blocking, clock, error::Result, host::Host, jobs::JobHandle};
 
 static TURN: Mutex<()> = Mutex::const_new(());
 
@@ -47,24 +48,22 @@ pub(super) async fn ensure(
     let _turn = TURN.lock().await;
     let capturing = move || -> StoreResult<_> {
         let mut base = None;
-        let keys: Vec<_> = layers
-            .iter()
-            .map(|(_, key)| with_exclude(key, &exclude))
-            .collect();
+        let key = |layer: &Layer| with_exclude(&layer.key, &exclude);
         let mut first = 0;
-        for (index, key) in keys.iter().enumerate().rev() {
-            base = catalogue.base(key)?.filter(|base| is_whole(&store, base));
+        for (index, layer) in layers.iter().enumerate().rev() {
+            let known = catalogue.use_base(&key(layer), clock::now())?;
+            base = known.filter(|base| is_whole(&store, base));
             if base.is_some() {
                 first = index + 1;
                 break;
             }
         }
-        for ((folder, _), key) in layers.iter().zip(&keys).skip(first) {
+        for layer in layers.iter().skip(first) {
             job.phase("base layers");
-            let next = layer(&draft, folder, base.as_ref(), &exclude, &job)?;
+            let next = capture_layer(&draft, &layer.folder, base.as_ref(), &exclude, &job)?;
             draft.publish_chunks()?;
-            catalogue.put_base(key, &next)?;
-            info!(layer = %folder.display(), nodes = next.root.nodes, "Captured a base layer");
+            catalogue.put_base(&key(layer), &next, layer.origin.as_ref(), clock::now())?;
+            info!(layer = %layer.folder.display(), nodes = next.root.nodes, "Captured a base layer");
             base = Some(next);
         }
         Ok((draft, base))
@@ -73,7 +72,7 @@ pub(super) async fn ensure(
 }
 
 /// One layer over those below it.
-fn layer(
+fn capture_layer(
     draft: &Draft,
     folder: &Path,
     base: Option<&BaseRecord>,

@@ -3,13 +3,21 @@
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
-use snap_store::{ContainerConfig, Namespace};
+use snap_store::{BaseLayer, ContainerConfig, Namespace};
 
 use super::subject::Root;
 use crate::{containerd::Fault, error::Result, host::Host};
 
-/// The layers below a writable one, the lowest first, each with the key its merged tree is remembered by.
-pub(super) type Layers = Vec<(PathBuf, String)>;
+/// A layer below a writable one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Layer {
+    /// Where its files are.
+    pub(super) folder: PathBuf,
+    /// What the merged tree of it and those below it is remembered by.
+    pub(super) key: String,
+    /// What containerd calls it, or the topmost one when it is not known which it is.
+    pub(super) origin: Option<BaseLayer>,
+}
 
 /// Longer chains of layers than any snapshotter makes.
 const MAX_LAYERS: usize = 512;
@@ -37,10 +45,10 @@ pub(super) async fn of_snapshot(
         "bind" => Root::Folder(PathBuf::from(&mount.source)),
         "overlay" => match Overlay::read(&mount.options) {
             Some(overlay) => {
-                let keys = chain(host, namespace, snapshotter, &parent).await?;
+                let chain = chain(host, namespace, snapshotter, &parent).await?;
                 Root::Overlay {
                     upper: overlay.upper,
-                    layers: name_layers(snapshotter, overlay.lower, &keys),
+                    layers: name_layers(overlay.lower, &chain),
                 }
             }
             None => return Err(refused(key, "its mount has no upper folder".to_owned()).into()),
@@ -51,42 +59,54 @@ pub(super) async fn of_snapshot(
     Ok(root)
 }
 
-/// The committed snapshots from `parent` down, the topmost first, each as its name and the time it was made.
+/// The committed snapshots from `parent` down, the topmost first.
 async fn chain(
     host: &Host,
     namespace: &Namespace,
     snapshotter: &str,
     parent: &str,
-) -> Result<Vec<String>> {
-    let mut keys = Vec::new();
+) -> Result<Vec<BaseLayer>> {
+    let mut layers = Vec::new();
     let mut next = parent.to_owned();
-    while !next.is_empty() && keys.len() < MAX_LAYERS {
+    while !next.is_empty() && layers.len() < MAX_LAYERS {
         let info = host
             .containerd
             .snapshot(namespace, snapshotter, &next)
             .await?;
-        keys.push(format!("{next} {}", info.created_at));
+        layers.push(BaseLayer {
+            namespace: namespace.clone(),
+            snapshotter: snapshotter.to_owned(),
+            name: next,
+            created: info.created_at,
+        });
         next = info.parent;
     }
-    Ok(keys)
+    Ok(layers)
 }
 
-/// Gives each folder a key. A folder is one snapshot of the chain for most snapshotters; where it is not, the
-/// topmost snapshot and the folder's place below it name it just as well.
-fn name_layers(snapshotter: &str, lower: Vec<PathBuf>, chain: &[String]) -> Layers {
+/// Gives each folder a key, the lowest first. A folder is one snapshot of the chain for most snapshotters; where it is not,
+/// the topmost snapshot and the folder's place below it name it just as well.
+fn name_layers(lower: Vec<PathBuf>, chain: &[BaseLayer]) -> Vec<Layer> {
     let is_one_each = lower.len() == chain.len();
     let count = lower.len();
     let named = lower.into_iter().enumerate().map(|(index, folder)| {
-        let key = match chain.get(index).filter(|_| is_one_each) {
-            Some(own) => format!("{snapshotter} {own}"),
-            None => {
-                let top = chain.first().map_or("", String::as_str);
-                format!("{snapshotter} {top} {index}/{count} {}", folder.display())
-            }
+        let origin = match is_one_each {
+            true => chain.get(index),
+            false => chain.first(),
         };
-        (folder, key)
+        let mut key = origin.map_or_else(String::new, |layer| {
+            format!("{} {} {}", layer.snapshotter, layer.name, layer.created)
+        });
+        if !is_one_each {
+            key.push_str(&format!(" {index}/{count} {}", folder.display()));
+        }
+        Layer {
+            folder,
+            key,
+            origin: origin.cloned(),
+        }
     });
-    let mut layers: Layers = named.collect();
+    let mut layers: Vec<_> = named.collect();
     layers.reverse();
     layers
 }
@@ -204,11 +224,24 @@ mod tests {
     #[test]
     fn layers_stand_lowest_first_under_the_key_of_their_snapshot() {
         let lower = || vec![PathBuf::from("/top"), PathBuf::from("/low")];
-        let chain = ["t 1".to_owned(), "l 1".to_owned()];
-        let layers = name_layers("overlayfs", lower(), &chain);
-        assert_eq!(layers[0], ("/low".into(), "overlayfs l 1".to_owned()));
-        assert_eq!(layers[1], ("/top".into(), "overlayfs t 1".to_owned()));
-        let layers = name_layers("other", lower(), &chain[..1]);
-        assert_eq!(layers[1], ("/top".into(), "other t 1 0/2 /top".to_owned()));
+        let chain = ["t", "l"].map(|name| BaseLayer {
+            namespace: "default".parse().unwrap(),
+            snapshotter: "overlayfs".to_owned(),
+            name: name.to_owned(),
+            created: "1".to_owned(),
+        });
+        let layers = name_layers(lower(), &chain);
+        assert_eq!(layers[0].folder, PathBuf::from("/low"));
+        assert_eq!(
+            (&*layers[0].key, &layers[0].origin),
+            ("overlayfs l 1", &Some(chain[1].clone()))
+        );
+        assert_eq!(
+            (&*layers[1].key, &layers[1].origin),
+            ("overlayfs t 1", &Some(chain[0].clone()))
+        );
+        let layers = name_layers(lower(), &chain[..1]);
+        assert_eq!(layers[1].key, "overlayfs t 1 0/2 /top");
+        assert_eq!(layers[0].origin.as_ref(), chain.first());
     }
 }

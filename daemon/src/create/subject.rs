@@ -11,7 +11,7 @@ use snap_store::{ContainerConfig, Error as StoreError, Namespace, Origin, Snapsh
 
 use super::{
     CreatePlan, CreateSource,
-    folders::{self, Layers},
+    folders::{self, Layer},
     usage,
 };
 use crate::{
@@ -52,8 +52,8 @@ pub(super) enum Root {
     Overlay {
         /// The writable layer.
         upper: PathBuf,
-        /// The layers below it, the lowest first, each with the key it is remembered by.
-        layers: Layers,
+        /// The layers below it, the lowest first.
+        layers: Vec<Layer>,
     },
     /// The writable layer of a restored container over the snapshot it stands on.
     Restored {

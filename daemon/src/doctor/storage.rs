@@ -1,6 +1,6 @@
 //! Where the store lies: what its file system can do, how much room there is, and whether the store can be read.
 
-use std::{io, path::Path};
+use std::{io, path::Path, time::Duration};
 
 use rustix::{
     fd::{AsFd, OwnedFd},
@@ -14,6 +14,10 @@ use snap_api::Check;
 use snap_store::Store;
 
 use super::{ok, problem, warning};
+use crate::{backup, clock, config::Config};
+
+/// A copy that is younger is never called late.
+const LATE_SECONDS: u64 = 60 * 60;
 
 /// File system types, from the kernel's `linux/magic.h`.
 const OVERLAYFS: FsWord = 0x794c_7630;
@@ -112,6 +116,42 @@ pub(super) fn judge_space(free: u64, reserve: u64) -> Check {
         warning(name, found, hint)
     } else {
         ok(name, found)
+    }
+}
+
+/// Whether there is a recent copy of the catalogue.
+pub(super) fn backups(config: &Config) -> Check {
+    let newest = backup::newest(config);
+    let age = newest.map(|kept| clock::now().saturating_sub(kept.made_at));
+    judge_backups(config.backup_interval, age)
+}
+
+/// `age` is the newest copy's, in seconds; negative for one that the clock says is to come.
+pub(super) fn judge_backups(interval: Option<Duration>, age: Option<i64>) -> Check {
+    let name = "catalogue backups";
+    let Some(interval) = interval else {
+        return ok(name, "turned off");
+    };
+    let hint = "the daemon's log says why: `journalctl -u snapshotd`; \
+                `snapctl backup FILE` makes one elsewhere";
+    // One that is due just now is not late yet.
+    let latest = interval.saturating_mul(2).as_secs().max(LATE_SECONDS);
+    let age = age.map(|age| u64::try_from(age).unwrap_or(0));
+    match age {
+        // A daemon that was installed just now has none.
+        None => warning(
+            name,
+            "none yet; the first is made a minute after the start",
+            hint,
+        ),
+        Some(age) => {
+            let words = humantime::format_duration(Duration::from_secs(age));
+            let found = format!("the newest is {words} old");
+            match age <= latest {
+                true => ok(name, found),
+                false => warning(name, found, hint),
+            }
+        }
     }
 }
 

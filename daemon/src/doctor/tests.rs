@@ -1,6 +1,6 @@
 //! What the checks make of hosts other than this one.
 
-use std::{io, path::Path};
+use std::{io, path::Path, time::Duration};
 
 use rustix::{io::Errno, process::Rlimit};
 use snap_api::{CheckResult, ErrorCode, ErrorReport};
@@ -8,7 +8,7 @@ use snap_api::{CheckResult, ErrorCode, ErrorReport};
 use super::{
     kernel::{freezer, fuse_device, kernel, open_files, overlayfs},
     programs::{Ran, containerd, judge_criu, judge_runc, mount_server},
-    storage::{file_system, judge_file_system, judge_space, reflinks},
+    storage::{file_system, judge_backups, judge_file_system, judge_space, reflinks},
     *,
 };
 
@@ -154,6 +154,17 @@ fn the_reserve_is_where_space_becomes_a_problem() {
     assert_eq!(judge_space(100, 100).result, CheckResult::Problem);
     assert_eq!(judge_space(150, 100).result, CheckResult::Warning);
     assert_eq!(judge_space(300, 100).result, CheckResult::Ok);
+}
+
+#[test]
+fn a_backup_that_is_late_is_warned_of() {
+    let day = 86_400;
+    let result = |age| judge_backups(Some(Duration::from_secs(86_400)), age).result;
+    assert_eq!(result(Some(day)), CheckResult::Ok);
+    assert_eq!(result(Some(-day)), CheckResult::Ok);
+    assert_eq!(result(Some(3 * day)), CheckResult::Warning);
+    assert_eq!(result(None), CheckResult::Warning);
+    assert_eq!(judge_backups(None, None).result, CheckResult::Ok);
 }
 
 #[test]

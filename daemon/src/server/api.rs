@@ -6,12 +6,12 @@ use std::{
 };
 
 use snap_api::{
-    ContainerRequest, ContainerView, CopyRequest, CreateRequest, DiffEntry, DiffRequest,
-    DoctorReport, ErrorCode, ErrorReport, Hello, HelloRequest, JobRequest, JobStarted, JobView,
-    JobWaitRequest, LabelRequest, ListRequest, MountRequest, MountView, PROTOCOL_MAJOR,
-    PROTOCOL_MINOR, Page, ReferenceRequest, RemoveRequest, Removed, RestoreRequest, SnapshotDetail,
-    SnapshotView, Snapshotd, Status, StatusRequest, TagRequest, TreeEntry, TreeRequest, TtlRequest,
-    UnmountRequest, VerifyRequest,
+    BackedUp, BackupRequest, ContainerRequest, ContainerView, CopyRequest, CreateRequest,
+    DiffEntry, DiffRequest, DoctorReport, ErrorCode, ErrorReport, Hello, HelloRequest, JobRequest,
+    JobStarted, JobView, JobWaitRequest, LabelRequest, ListRequest, MountRequest, MountView,
+    PROTOCOL_MAJOR, PROTOCOL_MINOR, Page, ReferenceRequest, RemoveRequest, Removed, RestoreRequest,
+    SnapshotDetail, SnapshotView, Snapshotd, Status, StatusRequest, TagRequest, TreeEntry,
+    TreeRequest, TtlRequest, UnmountRequest, VerifyRequest,
 };
 use tarpc::context::Context;
 use tokio::sync::Semaphore;
@@ -19,7 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
 
 use super::{browse, changes, parse, peer::Peer, tree, work};
-use crate::{containers, doctor, error::Result, host::Host, jobs::panicked, status};
+use crate::{backup, containers, doctor, error::Result, host::Host, jobs::panicked, status};
 
 type Answer<T> = Result<T, ErrorReport>;
 
@@ -338,6 +338,15 @@ impl Snapshotd for Api {
             "doctor",
             |host| async move { Ok(doctor::doctor(&host).await) },
         )
+        .await
+    }
+
+    async fn backup(self, _: Context, request: BackupRequest) -> Answer<BackedUp> {
+        let (peer, subject) = (self.peer, request.path.to_string());
+        self.change("backup", &subject, move |host| async move {
+            peer.require_root("write files of the host")?;
+            backup::to_file(&host, parse::host_path(&request.path)?).await
+        })
         .await
     }
 }

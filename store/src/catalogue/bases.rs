@@ -2,7 +2,7 @@
 
 use rusqlite::{Row, params};
 
-use super::{BaseRecord, Catalogue, Failure, rows};
+use super::{BaseLayer, BaseRecord, Catalogue, Failure, RememberedBase, rows};
 use crate::{
     entry::{Meta, Timestamp, TreeRef, Xattr},
     error::Result,
@@ -11,9 +11,12 @@ use crate::{
 };
 
 impl Catalogue {
-    /// A remembered base; `key` names snapshotter, layer and its creation time.
-    pub fn base(&self, key: &str) -> Result<Option<BaseRecord>> {
-        self.read("read a base", |transaction| {
+    /// A remembered base, and notes its use at `now` (seconds since 1970): it is not forgotten by those who looked before.
+    /// `key` names snapshotter, layer and its creation time.
+    pub fn use_base(&self, key: &str, now: i64) -> Result<Option<BaseRecord>> {
+        self.write("read a base", |transaction| {
+            let sql = "UPDATE bases SET last_used_at = max(last_used_at, ?2) WHERE key = ?1";
+            transaction.execute(sql, params![key, now])?;
             let sql = "SELECT digest, nodes, mode, uid, gid, mtime_seconds, mtime_nanos, xattrs,
                        links, logical_bytes FROM bases WHERE key = ?";
             Ok(rows::collect(transaction, sql, [key], base)?.pop())
@@ -37,15 +40,29 @@ impl Catalogue {
         })
     }
 
-    /// Remembers a base, in place of what was remembered by that key.
-    pub fn put_base(&self, key: &str, base: &BaseRecord) -> Result<()> {
+    /// Remembers the base of `layer`, in place of what was remembered by that key; `now` in seconds since 1970.
+    pub fn put_base(
+        &self,
+        key: &str,
+        base: &BaseRecord,
+        layer: Option<&BaseLayer>,
+        now: i64,
+    ) -> Result<()> {
         self.write("remember a base", |transaction| {
             let meta = &base.root_meta;
+            let text = |field: fn(&BaseLayer) -> &str| layer.map_or("", field);
             transaction.execute(
-                "INSERT OR REPLACE INTO bases (key, digest, nodes, mode, uid, gid, mtime_seconds,
-                 mtime_nanos, xattrs, links, logical_bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO bases (key, namespace, snapshotter, layer, layer_created,
+                 last_used_at, digest, nodes, mode, uid, gid, mtime_seconds, mtime_nanos, xattrs,
+                 links, logical_bytes)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 params![
                     key,
+                    text(|layer| layer.namespace.as_str()),
+                    text(|layer| &layer.snapshotter),
+                    text(|layer| &layer.name),
+                    text(|layer| &layer.created),
+                    now,
                     base.root.digest.as_bytes(),
                     rows::stored(base.root.nodes),
                     meta.mode,
@@ -61,6 +78,51 @@ impl Catalogue {
             Ok(())
         })
     }
+
+    /// Every base that is remembered, by key: what they are made of is in use as long as they are here.
+    pub fn bases(&self) -> Result<Vec<RememberedBase>> {
+        self.read("list bases", |transaction| {
+            let sql = "SELECT key, digest, nodes, namespace, snapshotter, layer, layer_created,
+                       last_used_at FROM bases ORDER BY key";
+            rows::collect(transaction, sql, [], remembered)
+        })
+    }
+
+    /// Forgets those of `bases` that were not used after what they say, and returns how many.
+    pub fn forget_unused_bases(&self, bases: &[RememberedBase]) -> Result<usize> {
+        self.write("forget bases", |transaction| {
+            let mut forgotten = 0;
+            for base in bases {
+                forgotten += transaction.execute(
+                    "DELETE FROM bases WHERE key = ? AND last_used_at <= ?",
+                    params![base.key, base.last_used_at],
+                )?;
+            }
+            Ok(forgotten)
+        })
+    }
+}
+
+fn remembered(row: &Row<'_>) -> Result<RememberedBase, Failure> {
+    let namespace: String = row.get(3)?;
+    let layer = match namespace.is_empty() {
+        true => None,
+        false => Some(BaseLayer {
+            namespace: rows::parsed(&namespace)?,
+            snapshotter: row.get(4)?,
+            name: row.get(5)?,
+            created: row.get(6)?,
+        }),
+    };
+    Ok(RememberedBase {
+        key: row.get(0)?,
+        root: TreeRef {
+            digest: Digest::from_bytes(row.get(1)?),
+            nodes: rows::count(row, 2)?,
+        },
+        layer,
+        last_used_at: row.get(7)?,
+    })
 }
 
 fn base(row: &Row<'_>) -> Result<BaseRecord, Failure> {

@@ -96,6 +96,30 @@ impl Catalogue {
         })
     }
 
+    /// Active → Failed: its manifest is gone. Names and users stay.
+    pub fn lose(&self, id: &SnapshotId, reason: &str) -> Result<()> {
+        self.write("give a snapshot up", |transaction| {
+            require(transaction, id, &[SnapshotState::Active])?;
+            transaction.execute(
+                "UPDATE snapshots SET state = 'failed', reason = ?2 WHERE id = ?1",
+                params![id.as_bytes(), reason],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Failed → Active: its manifest is there again.
+    pub fn find_again(&self, id: &SnapshotId) -> Result<()> {
+        self.write("take a snapshot back", |transaction| {
+            require(transaction, id, &[SnapshotState::Failed])?;
+            transaction.execute(
+                "UPDATE snapshots SET state = 'active', reason = NULL WHERE id = ?",
+                [id.as_bytes()],
+            )?;
+            Ok(())
+        })
+    }
+
     /// Active or Failed → Deleting, names taken away. All of them or none: `Busy` when one is Creating or attached.
     /// One that is Deleting already may be among them, so that a removal that was cut short can be asked for again.
     pub fn begin_removal(&self, ids: &[SnapshotId]) -> Result<()> {

@@ -7,11 +7,11 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use crate::error::{Error, Result};
 
 /// One statement list a version; `user_version` says how many have been run. Only ever appended to.
-const MIGRATIONS: [&str; 1] = [include_str!("schema-1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema-1.sql"), include_str!("schema-2.sql")];
 /// The schema this release writes.
 const NEWEST: u32 = MIGRATIONS.len() as u32;
 /// How long a call waits for another process that holds the write lock, such as a backup.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Opens the file at `path`, readable by its owner alone, and brings it to the newest schema.
 /// Returns whether there was nothing in it.
@@ -28,14 +28,7 @@ pub(super) fn open(path: &Path) -> Result<(Connection, bool)> {
     prepare(&connection).map_err(explain)?;
     check(&connection, path)?;
     let version = version(&connection).map_err(explain)?;
-    if version > NEWEST {
-        return Err(Error::Incompatible {
-            what: "Catalogue",
-            name: path.display().to_string(),
-            found: version,
-            supported: NEWEST,
-        });
-    }
+    require_known(version, path)?;
     migrate(&mut connection, version).map_err(explain)?;
     Ok((connection, version == 0))
 }
@@ -58,11 +51,26 @@ fn check(connection: &Connection, path: &Path) -> Result<()> {
     }
 }
 
-fn version(connection: &Connection) -> rusqlite::Result<u32> {
+/// `Incompatible` when a later release wrote it.
+pub(super) fn require_known(version: u32, path: &Path) -> Result<()> {
+    if version <= NEWEST {
+        return Ok(());
+    }
+    Err(Error::Incompatible {
+        what: "Catalogue",
+        name: path.display().to_string(),
+        found: version,
+        supported: NEWEST,
+    })
+}
+
+/// The schema the file has; 0 when it has none.
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-fn migrate(connection: &mut Connection, from: u32) -> rusqlite::Result<()> {
+/// Brings a file of schema `from` to the newest.
+pub(super) fn migrate(connection: &mut Connection, from: u32) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for step in MIGRATIONS.iter().skip(from as usize) {
         transaction.execute_batch(step)?;
@@ -73,12 +81,18 @@ fn migrate(connection: &mut Connection, from: u32) -> rusqlite::Result<()> {
 
 /// What a refusal of SQLite means to the caller.
 pub(super) fn explain(path: &Path, op: &'static str, source: rusqlite::Error) -> Error {
-    match source.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            corrupt(path, &source.to_string())
-        }
-        _ => Error::Database { op, source },
+    match is_damage(&source) {
+        true => corrupt(path, &source.to_string()),
+        false => Error::Database { op, source },
     }
+}
+
+/// True when SQLite says that the file is damaged or none of its own.
+pub(super) fn is_damage(source: &rusqlite::Error) -> bool {
+    matches!(
+        source.sqlite_error_code(),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+    )
 }
 
 /// A catalogue that holds what it cannot hold.
@@ -87,7 +101,7 @@ pub(super) fn corrupt(path: &Path, damage: &str) -> Error {
         what: "Catalogue",
         name: path.display().to_string(),
         why: format!(
-            "{damage}; stop the daemon, move the file and its -wal and -shm neighbours away and start it again: the catalogue is rebuilt from the manifests"
+            "{damage}; stop the daemon and put a backup back with `snapshotd --restore-catalogue FILE`, or move the file and its -wal and -shm neighbours away: then it is rebuilt from the manifests"
         ),
     }
 }

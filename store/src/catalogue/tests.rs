@@ -16,14 +16,14 @@ use crate::{
 
 const LIMIT: u64 = 100;
 
-fn catalogue() -> (Catalogue, TempDir) {
+pub(super) fn catalogue() -> (Catalogue, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let (catalogue, is_new) = Catalogue::open(&folder.path().join("catalogue.db")).unwrap();
     assert!(is_new);
     (catalogue, folder)
 }
 
-fn id(first: u8) -> SnapshotId {
+pub(super) fn id(first: u8) -> SnapshotId {
     SnapshotId::from_bytes([first; 16])
 }
 
@@ -74,7 +74,7 @@ fn manifest(id: SnapshotId, created_at: i64, name: Option<&str>) -> Manifest {
     }
 }
 
-fn active(catalogue: &Catalogue, id: SnapshotId, created_at: i64, name: Option<&str>) {
+pub(super) fn active(catalogue: &Catalogue, id: SnapshotId, created_at: i64, name: Option<&str>) {
     catalogue.insert(&record(id, created_at), LIMIT).unwrap();
     catalogue.activate(&manifest(id, created_at, name)).unwrap();
 }
@@ -283,10 +283,17 @@ fn pages_go_on_where_they_ended_though_the_last_one_is_gone() {
     assert_eq!(rest, [id(4), id(3), id(2), id(1)]);
 }
 
-#[test]
-fn a_base_comes_back_as_it_was_put() {
-    let (catalogue, _folder) = catalogue();
-    let base = BaseRecord {
+pub(super) fn layer() -> BaseLayer {
+    BaseLayer {
+        namespace: namespace(),
+        snapshotter: "overlayfs".to_owned(),
+        name: "sha256:1".to_owned(),
+        created: "7.5".to_owned(),
+    }
+}
+
+pub(super) fn base() -> BaseRecord {
+    BaseRecord {
         root: TreeRef {
             digest: Digest::of(b"base"),
             nodes: 99,
@@ -306,11 +313,85 @@ fn a_base_comes_back_as_it_was_put() {
         },
         links: LinkTable::new(&[LinkGroup(vec![1, 8, 9]), LinkGroup(vec![2, u64::MAX])]),
         logical_bytes: 12,
+    }
+}
+
+#[test]
+fn a_base_comes_back_as_it_was_put() {
+    let (catalogue, _folder) = catalogue();
+    assert_eq!(catalogue.use_base("one", 1).unwrap(), None);
+    catalogue
+        .put_base("one", &base(), Some(&layer()), 2)
+        .unwrap();
+    catalogue
+        .put_base("one", &base(), Some(&layer()), 3)
+        .unwrap();
+    assert_eq!(catalogue.use_base("one", 4).unwrap(), Some(base()));
+    let remembered = RememberedBase {
+        key: "one".to_owned(),
+        root: base().root,
+        layer: Some(layer()),
+        last_used_at: 4,
     };
-    assert_eq!(catalogue.base("overlayfs/sha256:1").unwrap(), None);
-    catalogue.put_base("overlayfs/sha256:1", &base).unwrap();
-    catalogue.put_base("overlayfs/sha256:1", &base).unwrap();
-    assert_eq!(catalogue.base("overlayfs/sha256:1").unwrap(), Some(base));
+    assert_eq!(catalogue.bases().unwrap(), [remembered]);
+}
+
+#[test]
+fn a_base_that_was_used_meanwhile_is_not_forgotten() {
+    let (catalogue, _folder) = catalogue();
+    for key in ["idle", "used"] {
+        catalogue.put_base(key, &base(), Some(&layer()), 1).unwrap();
+    }
+    let seen = catalogue.bases().unwrap();
+    catalogue.use_base("used", 2).unwrap();
+    assert_eq!(catalogue.forget_unused_bases(&seen).unwrap(), 1);
+    assert_eq!(catalogue.use_base("idle", 3).unwrap(), None);
+    assert!(catalogue.use_base("used", 3).unwrap().is_some());
+}
+
+#[test]
+fn a_note_is_kept_until_the_next() {
+    let (catalogue, _folder) = catalogue();
+    assert_eq!(catalogue.note("last").unwrap(), None);
+    catalogue.set_note("last", "one").unwrap();
+    catalogue.set_note("last", "two").unwrap();
+    assert_eq!(catalogue.note("last").unwrap().as_deref(), Some("two"));
+}
+
+#[test]
+fn a_snapshot_without_manifest_is_failed_until_it_is_found_again() {
+    let (catalogue, _folder) = catalogue();
+    active(&catalogue, id(1), 1, Some("app:v1"));
+    assert!(catalogue.find_again(&id(1)).is_err());
+    catalogue.lose(&id(1), "its manifest is gone").unwrap();
+    let lost = catalogue.get(&id(1)).unwrap();
+    assert_eq!(lost.state, SnapshotState::Failed);
+    assert_eq!(lost.reason.as_deref(), Some("its manifest is gone"));
+    assert!(catalogue.lose(&id(1), "again").is_err());
+    catalogue.find_again(&id(1)).unwrap();
+    let found = catalogue.get(&id(1)).unwrap();
+    assert_eq!((found.state, found.reason), (SnapshotState::Active, None));
+    assert_eq!(resolve(&catalogue, "app:v1").unwrap(), id(1));
+}
+
+/// A catalogue of the first schema, as earlier builds wrote it.
+#[test]
+fn a_catalogue_of_the_first_schema_is_brought_to_the_newest() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalogue.db");
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(include_str!("schema-1.sql")).unwrap();
+    old.execute_batch(
+        "INSERT INTO bases VALUES ('old', zeroblob(32), 1, 0, 0, 0, 0, 0, x'', x'', 0);
+         PRAGMA user_version = 1",
+    )
+    .unwrap();
+    drop(old);
+    let (catalogue, is_new) = Catalogue::open(&path).unwrap();
+    assert!(!is_new);
+    let bases = catalogue.bases().unwrap();
+    assert_eq!((&*bases[0].key, bases[0].last_used_at), ("old", 0));
+    assert_eq!(bases[0].layer, None);
 }
 
 #[test]
@@ -393,7 +474,7 @@ fn a_catalogue_of_a_later_release_is_left_alone() {
             error,
             Error::Incompatible {
                 found: 7,
-                supported: 1,
+                supported: 2,
                 ..
             }
         ),

@@ -44,6 +44,11 @@ async fn others_than_root_do_not_reach_into_the_host() {
         api().unmount(context(), request).await.unwrap_err().code,
         ErrorCode::Denied
     );
+    let request = snap_api::BackupRequest { path: path() };
+    assert_eq!(
+        api().backup(context(), request).await.unwrap_err().code,
+        ErrorCode::Denied
+    );
     let request = RestoreRequest {
         namespace: "default".to_owned(),
         reference: "app".to_owned(),
