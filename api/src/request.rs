@@ -141,10 +141,10 @@ pub struct CopyRequest {
 pub struct VerifyRequest {
     /// containerd's namespace.
     pub namespace: String,
-    /// One snapshot, or every snapshot of the namespace.
+    /// One snapshot; every pack and every snapshot of every namespace when absent.
     #[serde(default)]
     pub reference: Option<String>,
-    /// Check the structure alone: manifests, trees and that every chunk is present.
+    /// Check the structure alone: manifests, trees, the ends of packs, and that every chunk is present.
     #[serde(default)]
     pub quick: bool,
 }

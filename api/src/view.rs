@@ -163,12 +163,15 @@ pub struct Copied {
 pub struct Verified {
     /// Snapshots looked at.
     pub snapshots: u64,
-    /// Chunks looked at.
+    /// Chunks read back; 0 when the structure alone was checked.
     pub chunks: u64,
-    /// Bytes read back.
+    /// Stored bytes read back.
     pub bytes: u64,
-    /// What is damaged; empty when all is well.
+    /// What is damaged in snapshots; empty when all of them are whole.
     pub damage: Vec<Damage>,
+    /// What is damaged in packs, whether or not a snapshot needs it.
+    #[serde(default)]
+    pub packs: Vec<PackDamage>,
     /// True when there was more damage than the answer lists.
     pub truncated: bool,
 }
@@ -181,8 +184,32 @@ pub struct Damage {
     /// The path in the snapshot, when it is a file's or a folder's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<WirePath>,
+    /// Where in the file the lost bytes begin; absent for a folder, and when the snapshot cannot be read at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset_bytes: Option<u64>,
+    /// How many bytes of the file are lost there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length_bytes: Option<u64>,
+    /// The chunk, when it is one: the digest of its bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// The pack that should hold it, when one is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pack: Option<String>,
     /// What is wrong.
     pub problem: String,
+}
+
+/// Something is wrong with a pack.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PackDamage {
+    /// The pack's id.
+    pub pack: String,
+    /// What is wrong with the file as a whole, when something is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// Damaged chunks in it.
+    pub chunks: u64,
 }
 
 /// The states of a snapshot.

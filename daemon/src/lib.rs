@@ -35,6 +35,7 @@ pub mod server;
 pub mod settle;
 pub mod spec;
 pub mod status;
+pub mod verify;
 mod views;
 
 pub(crate) use blocking::blocking;

@@ -1,234 +1,164 @@
-//! Re-reading a snapshot against its digests; goes on after damage and says which paths are hit.
+//! Checking what snapshots need; goes on after damage and says which files are hit, and where.
 //!
-//! A digest is remembered as checked only when everything it leads to is sound: a folder or file that is
-//! met again, here or in the next snapshot, is passed over whole.
+//! Packs first, snapshots second: the packs are read in their order, each chunk once, and then every snapshot is walked with
+//! what is known of its chunks. A folder or a file that is sound is passed over whole where it is met again, here or in
+//! the next snapshot; one that is not is walked each time, so that each of its names is reported.
 
 #[cfg(test)]
 mod tests;
+mod walk;
 
-use std::{collections::HashSet, sync::Arc, vec};
+use std::{collections::HashSet, ops::Range};
 
 use snap_store::{
-    Content, ContentReader, Digest, Entry, Error, Leaf, Manifest, Node, Progress, Result, Store,
-    TreeReader, TreeRef,
+    Digest, Error, Flaw, Manifest, PackId, Progress, Result, SnapshotId, Store, Survey, Wanted,
 };
+
+/// Sound pages that are remembered, in some 100 MiB; what is beyond them is walked again where it is met again.
+const MAX_SOUND: usize = 2 << 20;
 
 /// One damaged place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damaged {
     /// Components of the path of the file or folder.
     pub path: Vec<Vec<u8>>,
+    /// The bytes of the file that cannot be had; `None` for a folder, which cannot be listed as a whole.
+    pub range: Option<Range<u64>>,
+    /// The length of the file, 0 for a folder.
+    pub file_bytes: u64,
+    /// The chunk, when it is one.
+    pub digest: Option<Digest>,
+    /// The pack that should hold it, when one is known.
+    pub pack: Option<PackId>,
     /// What is wrong.
     pub problem: String,
 }
 
-/// Checks every chunk `manifest` needs that is not in `checked` yet; presence alone unless `full`.
-pub fn verify(
-    store: &Store,
-    manifest: &Manifest,
-    full: bool,
-    checked: &mut HashSet<Digest>,
-    progress: &dyn Progress,
-) -> Result<Vec<Damaged>> {
-    progress.phase("Verify");
-    progress.expect_bytes(manifest.logical_bytes);
-    let walk = Walk {
-        store,
-        reader: TreeReader::new(store.clone(), manifest.root),
-        depth: if full { Depth::Bytes } else { Depth::Presence },
-        checked,
-        progress,
-        path: Vec::new(),
-        stack: Vec::new(),
-        damaged: Vec::new(),
-    };
-    walk.run(manifest.root)
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Depth {
-    Presence,
+/// How closely the packs are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// From outside: they are there, begin and end as packs, and are as long as the chunks in them say.
+    Structure,
+    /// Every byte.
     Bytes,
 }
 
-struct Walk<'a> {
-    store: &'a Store,
-    reader: TreeReader,
+/// What of all that is stored is looked at.
+#[derive(Clone, Copy, Debug)]
+pub enum Scope<'a> {
+    /// Every pack, whoever needs what is in it.
+    Everything,
+    /// What these snapshots need.
+    Snapshots(&'a [SnapshotId]),
+}
+
+/// Says what is wrong with a chunk, whose length may be known.
+pub type Look<'a> = dyn FnMut(&Digest, Option<u64>) -> Result<Option<Flaw>> + 'a;
+
+/// Sound pages: by digest, and by the length or number of nodes that is said of them.
+type Sound = HashSet<(Digest, u64)>;
+
+/// Looks at the packs.
+pub fn survey(
+    store: &Store,
+    scope: Scope<'_>,
     depth: Depth,
-    checked: &'a mut HashSet<Digest>,
+    progress: &dyn Progress,
+) -> Result<Survey> {
+    let mut survey = Survey::new(store.clone());
+    let (packs, wanted) = match scope {
+        Scope::Everything => (store.packs()?, None),
+        Scope::Snapshots(ids) => {
+            let mut wanted = wanted(store, ids, progress)?;
+            (wanted.packs(), Some(wanted))
+        }
+    };
+    survey.look(&packs, progress)?;
+    if depth == Depth::Bytes {
+        if wanted.is_none() {
+            progress.expect_bytes(store.stats()?.stored_bytes);
+        }
+        survey.read(&packs, wanted.as_ref(), progress)?;
+    }
+    Ok(survey)
+}
+
+/// A walk through snapshots, one after the other: each is asked for everything it needs, and what is sound in one is passed over in
+/// the next.
+pub struct Inspection<'a> {
+    store: &'a Store,
+    look: &'a mut Look<'a>,
+    sound: Sound,
     progress: &'a dyn Progress,
-    path: Vec<Vec<u8>>,
-    stack: Vec<Folder>,
-    damaged: Vec<Damaged>,
 }
 
-/// A folder under way.
-struct Folder {
-    pages: Vec<Digest>,
-    leaves: vec::IntoIter<Leaf>,
-    entries: vec::IntoIter<Arc<Entry>>,
-    /// Nothing in it or below it is damaged so far.
-    is_sound: bool,
-    /// Its own pages have been reported.
-    is_reported: bool,
+impl<'a> Inspection<'a> {
+    /// No snapshot walked yet; `look` answers alike as long as this lives.
+    pub fn new(store: &'a Store, look: &'a mut Look<'a>, progress: &'a dyn Progress) -> Self {
+        Self {
+            store,
+            look,
+            sound: Sound::new(),
+            progress,
+        }
+    }
+
+    /// Walks a snapshot and tells `each` of every damaged place.
+    pub fn snapshot(
+        &mut self,
+        manifest: &Manifest,
+        each: &mut dyn FnMut(Damaged) -> Result<()>,
+    ) -> Result<()> {
+        walk::Walk::new(self, manifest, each).run(manifest.root)
+    }
 }
 
-impl Walk<'_> {
-    fn run(mut self, root: TreeRef) -> Result<Vec<Damaged>> {
-        self.enter(root)?;
-        while !self.stack.is_empty() {
-            if self.progress.is_cancelled() {
-                return Err(Error::Cancelled);
-            }
-            match self.next()? {
-                Some(entry) => self.check(&entry)?,
-                None => self.leave(),
-            }
-        }
-        Ok(self.damaged)
-    }
+/// Reads everything that one snapshot needs, and returns the first damaged places.
+pub fn verify(store: &Store, manifest: &Manifest, progress: &dyn Progress) -> Result<Vec<Damaged>> {
+    let mut wanted = Wanted::new(store.clone());
+    want(store, &mut wanted, progress, &mut |inspection| {
+        inspection.snapshot(manifest, &mut |_| Ok(()))
+    })?;
+    let packs = wanted.packs();
+    let mut survey = Survey::new(store.clone());
+    survey.read(&packs, Some(&wanted), progress)?;
+    let mut damaged = Vec::new();
+    let look = &mut |digest: &Digest, raw_bytes| survey.flaw(digest, raw_bytes);
+    Inspection::new(store, look, progress).snapshot(manifest, &mut |place| {
+        damaged.push(place);
+        Ok(())
+    })?;
+    Ok(damaged)
+}
 
-    /// Begins a folder: checks its pages, and puts it on the stack when they can be walked.
-    fn enter(&mut self, tree: TreeRef) -> Result<()> {
-        if self.checked.contains(&tree.digest) {
-            self.path.pop();
-            return Ok(());
+/// Where all that these snapshots need lies; what cannot be read of them is left to the walk that reports.
+fn wanted(store: &Store, ids: &[SnapshotId], progress: &dyn Progress) -> Result<Wanted> {
+    let mut wanted = Wanted::new(store.clone());
+    want(store, &mut wanted, progress, &mut |inspection| {
+        for id in ids {
+            match store.manifest(id) {
+                Ok(manifest) => inspection.snapshot(&manifest, &mut |_| Ok(()))?,
+                Err(
+                    Error::NotFound { .. } | Error::Corrupt { .. } | Error::Incompatible { .. },
+                ) => {}
+                Err(error) => return Err(error),
+            }
         }
-        let reader = &self.reader;
-        let walked = reader
-            .pages(&tree)
-            .and_then(|pages| Ok((pages, reader.leaves(&tree, 0)?)));
-        let mut folder = Folder {
-            pages: Vec::new(),
-            leaves: Vec::new().into_iter(),
-            entries: Vec::new().into_iter(),
-            is_sound: true,
-            is_reported: false,
-        };
-        let outcome = walked.and_then(|(pages, leaves)| {
-            folder.leaves = leaves.into_iter();
-            pages.iter().try_for_each(|page| self.is_there(page))?;
-            folder.pages = pages;
-            Ok(())
-        });
-        self.stack.push(folder);
-        outcome.or_else(|error| self.report_folder(error))
-    }
+        Ok(())
+    })?;
+    Ok(wanted)
+}
 
-    /// The next entry of the folder on top; a page that cannot be read is reported and passed over.
-    fn next(&mut self) -> Result<Option<Arc<Entry>>> {
-        while let Some(folder) = self.stack.last_mut() {
-            if let Some(entry) = folder.entries.next() {
-                return Ok(Some(entry));
-            }
-            let Some(leaf) = folder.leaves.next() else {
-                return Ok(None);
-            };
-            match self.reader.leaf_entries(&leaf) {
-                Ok(entries) => {
-                    let entries = entries.into_iter().map(|located| located.entry);
-                    folder.entries = entries.collect::<Vec<_>>().into_iter();
-                }
-                Err(error) => self.report_folder(error)?,
-            }
-        }
+/// Adds everything to `wanted` that is met while snapshots are walked.
+fn want(
+    store: &Store,
+    wanted: &mut Wanted,
+    progress: &dyn Progress,
+    walk: &mut dyn FnMut(&mut Inspection<'_>) -> Result<()>,
+) -> Result<()> {
+    let look = &mut |digest: &Digest, _| -> Result<Option<Flaw>> {
+        wanted.add(digest)?;
         Ok(None)
-    }
-
-    fn check(&mut self, entry: &Entry) -> Result<()> {
-        self.path.push(entry.name.as_bytes().to_vec());
-        match entry.node {
-            Node::Directory(tree) => {
-                self.progress.advance(1, 0);
-                return self.enter(tree);
-            }
-            Node::File { size, content, .. } => {
-                if let Err(error) = self.check_content(content, size) {
-                    self.report(error)?;
-                }
-                self.progress.advance(1, size);
-            }
-            _ => self.progress.advance(1, 0),
-        }
-        self.path.pop();
-        Ok(())
-    }
-
-    fn check_content(&mut self, content: Content, size: u64) -> Result<()> {
-        let (Content::Chunk(top) | Content::List(top)) = content else {
-            return Ok(());
-        };
-        if self.checked.contains(&top) {
-            return Ok(());
-        }
-        let mut sound = Vec::new();
-        let reader = ContentReader::new(self.store.clone(), content, size);
-        reader.walk(&mut |digest| {
-            if self.progress.is_cancelled() {
-                return Err(Error::Cancelled);
-            }
-            if !self.checked.contains(digest) {
-                self.is_there(digest)?;
-                sound.push(*digest);
-            }
-            Ok(())
-        })?;
-        self.checked.extend(sound);
-        Ok(())
-    }
-
-    fn is_there(&self, digest: &Digest) -> Result<()> {
-        self.store.check(digest, self.depth == Depth::Bytes)
-    }
-
-    /// Ends the folder on top, and remembers it when all of it is sound.
-    fn leave(&mut self) {
-        self.path.pop();
-        let Some(folder) = self.stack.pop() else {
-            return;
-        };
-        if folder.is_sound {
-            self.checked.extend(folder.pages);
-        } else if let Some(above) = self.stack.last_mut() {
-            above.is_sound = false;
-        }
-    }
-
-    fn report_folder(&mut self, error: Error) -> Result<()> {
-        let first = self
-            .stack
-            .last_mut()
-            .is_some_and(|folder| !std::mem::replace(&mut folder.is_reported, true));
-        if first || matches!(error, Error::Cancelled) {
-            self.report(error)?;
-        }
-        Ok(())
-    }
-
-    /// Notes damage at the path.
-    fn report(&mut self, error: Error) -> Result<()> {
-        if matches!(error, Error::Cancelled) {
-            return Err(error);
-        }
-        if let Some(folder) = self.stack.last_mut() {
-            folder.is_sound = false;
-        }
-        self.damaged.push(Damaged {
-            path: self.path.clone(),
-            problem: describe(&error),
-        });
-        Ok(())
-    }
-}
-
-/// The error with its causes, for people.
-fn describe(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
+    };
+    walk(&mut Inspection::new(store, look, progress))
 }

@@ -11,17 +11,19 @@ mod segment;
 mod view;
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     path::Path,
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
+
+use tracing::warn;
 
 use crate::{
     disk::Disk,
     error::{Error, Result},
     ids::{Digest, PackId},
     layout,
-    pack::Footer,
+    pack::{Footer, Record},
     progress::{Progress, Silent},
 };
 
@@ -145,6 +147,22 @@ impl Index {
             true => Ok(()),
             false => self.merge(&segments, folder),
         }
+    }
+
+    /// The packs it knows, ascending.
+    pub(crate) fn packs(&self) -> Vec<PackId> {
+        self.view().packs()
+    }
+
+    /// The chunks of these packs as the segments have them, right or wrong: for packs that cannot say it themselves.
+    pub(crate) fn records_of(&self, packs: &[PackId]) -> HashMap<PackId, Vec<Record>> {
+        let mut found = HashMap::new();
+        for segment in self.view().segments() {
+            if let Err(error) = segment.collect_records(packs, &mut found) {
+                warn!(segment = %segment.name, %error, "Index segment is damaged");
+            }
+        }
+        found
     }
 
     /// Checks a place that did not hold the chunk against the pack's own footer. Where the footer knows better, the segments

@@ -30,6 +30,7 @@ mod names;
 mod pack;
 mod page;
 mod progress;
+mod repair;
 mod store;
 mod tree;
 
@@ -43,10 +44,11 @@ pub use entry::{Content, DeviceNumber, Entry, EntryName, Meta, Node, Timestamp, 
 pub use error::{Error, Result};
 pub use ids::{Digest, PackId, SnapshotId};
 pub use links::{LinkGroup, LinkTable};
-pub use list::ContentReader;
+pub use list::{ContentReader, ContentVisitor};
 pub use manifest::{ContainerConfig, HostFacts, Manifest, Origin};
 pub use names::{Namespace, Reference, SnapshotName};
 pub use page::PageSource;
 pub use progress::{Progress, Silent};
+pub use repair::{Flaw, PackFlaw, Survey, Wanted};
 pub use store::{Access, Store, StoreStats};
 pub use tree::{Leaf, Located, TreeReader, TreeWriter};

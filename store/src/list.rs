@@ -47,6 +47,18 @@ struct Extent {
     chunk: Option<Digest>,
 }
 
+/// Somebody who is led through a content, page by page and chunk by chunk, in order; a damaged page does not end it.
+pub trait ContentVisitor {
+    /// A page that stands for `range` of the file; answers whether to go below it.
+    fn enter(&mut self, page: &Digest, range: Range<u64>) -> Result<bool>;
+    /// A page was gone through.
+    fn leave(&mut self, page: &Digest, range: Range<u64>);
+    /// A page that was entered cannot be read.
+    fn broken(&mut self, page: &Digest, range: Range<u64>, error: Error) -> Result<()>;
+    /// A chunk that is `range` of the file.
+    fn chunk(&mut self, chunk: &Digest, range: Range<u64>) -> Result<()>;
+}
+
 type Visit<'a> = dyn FnMut(Extent) -> Result<ControlFlow<()>> + 'a;
 
 impl<S: PageSource> ContentReader<S> {
@@ -152,6 +164,15 @@ impl<S: PageSource> ContentReader<S> {
         Ok(chunks)
     }
 
+    /// Leads `visitor` through all of the content. For verify and repair.
+    pub fn tour(&self, visitor: &mut dyn ContentVisitor) -> Result<()> {
+        match &self.content {
+            Content::Hole => Ok(()),
+            Content::Chunk(digest) => visitor.chunk(digest, 0..self.size),
+            Content::List(digest) => self.tour_page(&self.top(*digest), visitor),
+        }
+    }
+
     /// Every digest the content needs, pages included; calls `each` for each, for equal ones at least once.
     /// A page is handed out before it is read. For verify and collection.
     pub fn walk(&self, each: &mut dyn FnMut(&Digest) -> Result<()>) -> Result<()> {
@@ -234,6 +255,40 @@ impl<S: PageSource> ContentReader<S> {
             }
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// Recurses once a level.
+    fn tour_page(&self, expected: &Expected, visitor: &mut dyn ContentVisitor) -> Result<()> {
+        let (digest, range) = (
+            expected.digest,
+            expected.start..expected.start + expected.total,
+        );
+        if !visitor.enter(&digest, range.clone())? {
+            return Ok(());
+        }
+        let wrong = || corrupt("Extent list", &digest);
+        let bytes = match self.source.page(&digest) {
+            Ok(bytes) => bytes,
+            Err(error) => return visitor.broken(&digest, range, error),
+        };
+        let page = match expected.decode(&bytes) {
+            Ok(page) => page,
+            Err(why) => return visitor.broken(&digest, range, wrong()(why)),
+        };
+        for index in 0..page.count() {
+            let row = match page.row(index) {
+                Ok(row) => row,
+                Err(why) => return visitor.broken(&digest, range, wrong()(why)),
+            };
+            let part = expected.start + row.start..expected.start + row.end;
+            match (expected.below(&page, row), row.digest) {
+                (Some(below), _) => self.tour_page(&below, visitor)?,
+                (None, Some(chunk)) => visitor.chunk(&chunk, part)?,
+                (None, None) => {}
+            }
+        }
+        visitor.leave(&digest, range);
+        Ok(())
     }
 
     /// Recurses once a level; a page that is met again is not walked again.

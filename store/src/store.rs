@@ -6,6 +6,7 @@
 mod cache;
 mod format;
 mod latch;
+mod places;
 mod publish;
 
 use std::{
@@ -149,10 +150,12 @@ impl Store {
         }
         // The pack may have been replaced since it was opened, or since it was indexed; only then is it damage.
         self.inner.packs.forget(&location.pack);
-        match self.inner.index.doubt(digest, &location)? {
-            Some(location) => self.read(digest, &location),
-            None => self.read(digest, &location),
+        if let Some(location) = self.inner.index.doubt(digest, &location)? {
+            return self.read(digest, &location);
         }
+        // Or it was damaged, and has been mended since: then the chunk is elsewhere by now.
+        let (location, file) = self.place(digest)?;
+        unframe(&*file, &location.frame, digest, &location.pack)
     }
 
     /// The same through the bounded cache: decoded once whoever waits.
@@ -171,8 +174,7 @@ impl Store {
             return self.get(digest).map(drop);
         }
         let (location, file) = self.place(digest)?;
-        let end = u64::from(location.frame.offset) + u64::from(location.frame.stored_bytes);
-        match end <= file.length()? {
+        match location.end() <= file.length()? {
             true => Ok(()),
             false => Err(corrupt_chunk(
                 digest,

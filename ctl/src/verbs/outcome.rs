@@ -2,14 +2,17 @@
 
 use std::time::SystemTime;
 
-use snap_api::{Copied, Created, ErrorCode, JobOutcome, JobStarted, Restored, Verified, WirePath};
+use snap_api::{
+    Copied, Created, Damage, ErrorCode, JobOutcome, JobStarted, PackDamage, Restored, Verified,
+    WirePath,
+};
 
 use crate::{
     failure::Failure,
     follow::Followed,
     screen::{Screen, facts, table},
     verbs::{containers, snapshots},
-    words::{count, micros, short_id, size},
+    words::{clean, count, micros, short_id, size},
 };
 
 /// Shows the end of a followed job, or how to follow a detached one.
@@ -33,10 +36,9 @@ pub(crate) fn show(screen: &Screen, outcome: &JobOutcome) -> Result<(), Failure>
         JobOutcome::Copied(done) => screen.show(done, &[], || copied(done)),
         JobOutcome::Verified(done) => {
             screen.show(done, &[], || verified(done))?;
-            if done.damage.is_empty() {
-                Ok(())
-            } else {
-                Err(Failure::Found(ErrorCode::Corrupt))
+            match done.damage.is_empty() && done.packs.is_empty() {
+                true => Ok(()),
+                false => Err(Failure::Found(ErrorCode::Corrupt)),
             }
         }
     }
@@ -126,25 +128,62 @@ fn verified(done: &Verified) -> String {
         count(done.chunks, "chunk"),
         size(done.bytes)
     );
-    if done.damage.is_empty() {
+    if done.damage.is_empty() && done.packs.is_empty() {
         return format!("No damage in {checked}\n");
     }
-    let rows: Vec<Vec<String>> = done
-        .damage
+    let more = if done.truncated { ", and more" } else { "" };
+    format!(
+        "{}{}{} of snapshots damaged{more}, in {checked}\n",
+        damaged_packs(&done.packs),
+        damaged_places(&done.damage),
+        count(done.damage.len() as u64, "place"),
+    )
+}
+
+/// A table of packs that are damaged; nothing when none is.
+fn damaged_packs(packs: &[PackDamage]) -> String {
+    let rows: Vec<Vec<String>> = packs
         .iter()
-        .map(|damage| {
-            let path = damage.path.as_ref().map(WirePath::to_string);
+        .map(|pack| {
             vec![
-                short_id(&damage.snapshot).to_owned(),
-                path.unwrap_or_else(|| "-".to_owned()),
-                damage.problem.clone(),
+                pack.pack.clone(),
+                pack.chunks.to_string(),
+                pack.problem
+                    .as_deref()
+                    .map_or_else(|| "-".to_owned(), clean),
             ]
         })
         .collect();
-    let more = if done.truncated { ", and more" } else { "" };
-    format!(
-        "{}{} damaged{more} in {checked}\n",
-        table(&["SNAPSHOT", "PATH", "PROBLEM"], &rows, &[]),
-        count(rows.len() as u64, "place"),
-    )
+    match rows.is_empty() {
+        true => String::new(),
+        false => table(&["PACK", "DAMAGED CHUNKS", "PROBLEM"], &rows, &[]) + "\n",
+    }
+}
+
+/// A table of places in snapshots that are damaged; nothing when none is.
+fn damaged_places(places: &[Damage]) -> String {
+    let rows: Vec<Vec<String>> = places
+        .iter()
+        .map(|place| {
+            let path = place.path.as_ref().map(WirePath::to_string);
+            vec![
+                short_id(&place.snapshot).to_owned(),
+                path.map_or_else(|| "-".to_owned(), |path| clean(&path)),
+                bytes_hit(place),
+                clean(&place.problem),
+            ]
+        })
+        .collect();
+    match rows.is_empty() {
+        true => String::new(),
+        false => table(&["SNAPSHOT", "PATH", "BYTES", "PROBLEM"], &rows, &[]),
+    }
+}
+
+/// The first and the last byte that are lost.
+fn bytes_hit(place: &Damage) -> String {
+    match place.offset_bytes.zip(place.length_bytes) {
+        Some((offset, length)) if length > 0 => format!("{offset}-{}", offset + length - 1),
+        _ => "-".to_owned(),
+    }
 }

@@ -18,17 +18,18 @@ use crate::{
 
 /// Reads stored data back and compares it with its digests.
 ///
-/// One snapshot, or every snapshot of the namespace. Damage does not end it: it goes on and lists every damaged path.
-/// The exit code is 8 when there was damage. Data that several snapshots share is read once.
+/// One snapshot; without REF every pack of the store and every snapshot of every namespace. Damage does not end it: it
+/// goes on and lists every damaged file with the bytes that are lost, once for each snapshot and path. The exit code
+/// is 8 when there was damage. Data is read once, whoever shares it, in the order in which it lies on disk.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   snapctl verify web:v1
   snapctl verify --quick || echo damaged")]
 pub(crate) struct VerifyArgs {
-    /// The snapshot [default: every one of the namespace]
+    /// The snapshot [default: everything in the store]
     #[arg(value_name = "REF")]
     reference: Option<String>,
-    /// Check manifests and trees and that all data is present, without reading the data back
+    /// Check manifests, trees, the ends of packs and that all data is present, without reading the data back
     #[arg(long)]
     quick: bool,
     /// Do not wait for the end

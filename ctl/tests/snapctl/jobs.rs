@@ -3,7 +3,9 @@
 use std::process::{Child, Output};
 
 use rustix::process::{Pid, Signal, kill_process};
-use snap_api::{Copied, Damage, ErrorCode, ErrorReport, JobOutcome, Restored, Verified, WirePath};
+use snap_api::{
+    Copied, Damage, ErrorCode, ErrorReport, JobOutcome, PackDamage, Restored, Verified, WirePath,
+};
 
 use crate::{
     fake::{Daemon, Script},
@@ -38,7 +40,16 @@ fn damage() -> JobOutcome {
         damage: vec![Damage {
             snapshot: fixtures::ID.to_owned(),
             path: Some(WirePath::new("/etc/passwd")),
-            problem: "Chunk beef is corrupt".to_owned(),
+            offset_bytes: Some(100),
+            length_bytes: Some(50),
+            digest: Some("beef".to_owned()),
+            pack: Some("cafe".to_owned()),
+            problem: "its bytes do not match its digest".to_owned(),
+        }],
+        packs: vec![PackDamage {
+            pack: "cafe".to_owned(),
+            problem: None,
+            chunks: 1,
         }],
         truncated: false,
     })
@@ -153,7 +164,13 @@ fn verify_that_finds_damage_lists_it_and_ends_with_corrupt() {
     let daemon = ending_with(fixtures::done_job(damage()));
     let output = daemon.run(&["verify"]);
     assert_eq!(code(&output), Some(8));
-    assert!(stdout(&output).contains("0123456789ab  /etc/passwd  Chunk beef is corrupt"));
+    let lost = "0123456789ab  /etc/passwd  100-149  its bytes do not match its digest";
+    assert!(stdout(&output).contains(lost), "{}", stdout(&output));
+    assert!(
+        stdout(&output).contains("cafe  1               -"),
+        "{}",
+        stdout(&output)
+    );
     assert_eq!(stderr(&output), "");
 }
 

@@ -1,6 +1,6 @@
 //! What is asked of the host and of the store around a capture.
 
-use std::{collections::HashSet, pin::pin, time::Duration};
+use std::{pin::pin, time::Duration};
 
 use snap_api::{ErrorCode, ErrorReport};
 use snap_store::{Error as StoreError, HostFacts, Manifest, Progress, Store};
@@ -71,8 +71,7 @@ pub(super) fn host() -> HostFacts {
 
 /// Reads everything the manifest needs back from the store.
 pub(super) fn verify(store: &Store, manifest: &Manifest, progress: &dyn Progress) -> Result<()> {
-    let mut checked = HashSet::new();
-    let damage = snap_fs::verify::verify(store, manifest, true, &mut checked, progress)?;
+    let damage = snap_fs::verify::verify(store, manifest, progress)?;
     let Some(first) = damage.first() else {
         return Ok(());
     };

@@ -1,7 +1,6 @@
 //! Long work: each call checks what can be checked at once and starts a job for the rest.
 
 use std::{
-    collections::HashSet,
     ffi::OsString,
     fs::File,
     io,
@@ -11,13 +10,11 @@ use std::{
 };
 
 use snap_api::{
-    Copied, CopyRequest, CreateRequest, CreateSource as WireSource, Damage, ErrorCode, ErrorReport,
-    JobOutcome, JobStarted, NetworkChoice, RestoreRequest, Verified, VerifyRequest, WirePath,
+    Copied, CopyRequest, CreateRequest, CreateSource as WireSource, ErrorCode, ErrorReport,
+    JobOutcome, JobStarted, NetworkChoice, RestoreRequest, VerifyRequest,
 };
-use snap_store::{
-    Digest, EntryName, Error as StoreError, Manifest, Namespace, Progress, SnapshotId,
-    SnapshotRecord, SnapshotState, TreeReader,
-};
+use snap_fs::verify::Depth;
+use snap_store::{EntryName, SnapshotId, TreeReader};
 
 use super::{browse::active, parse, peer::Peer};
 use crate::{
@@ -25,16 +22,13 @@ use crate::{
     create::{self, CreatePlan, CreateSource},
     error::{Error, Result},
     host::Host,
-    jobs::{JobHandle, JobKind, JobRequest},
+    jobs::{JobKind, JobRequest},
     restore::{self, RestorePlan},
+    verify,
 };
 
 /// Warnings an outcome carries; the rest is counted.
 const MAX_WARNINGS: usize = 100;
-/// Damage an outcome lists, in bytes of its text: it has to fit into one answer.
-const MAX_DAMAGE_BYTES: usize = 512 << 10;
-/// Snapshots that are looked up at once for a verification of all.
-const VERIFY_PAGE: usize = 100;
 
 pub(super) async fn create(
     host: &Arc<Host>,
@@ -226,147 +220,25 @@ fn open_folder(path: &Path) -> Result<File> {
 pub(super) async fn verify(host: &Arc<Host>, request: VerifyRequest) -> Result<JobStarted> {
     let namespace = parse::namespace(&request.namespace)?;
     let one = match &request.reference {
-        Some(reference) => Some(active(host, &request.namespace, reference).await?),
+        Some(reference) => Some(active(host, &request.namespace, reference).await?.id),
         None => None,
     };
     let job_request = JobRequest {
         kind: JobKind::Verify,
-        namespace: namespace.clone(),
-        subject: one
-            .as_ref()
-            .map_or_else(|| "all".to_owned(), |record| record.id.to_string()),
+        namespace,
+        subject: one.map_or_else(|| "all".to_owned(), |id| id.to_string()),
         snapshot: None,
         key: None,
     };
-    let verify_host = Arc::clone(host);
+    let depth = match request.quick {
+        true => Depth::Structure,
+        false => Depth::Bytes,
+    };
+    let job_host = Arc::clone(host);
     host.jobs.start(job_request, move |job| async move {
-        blocking(move || {
-            let snapshots = match one {
-                Some(record) => vec![record],
-                None => every_active(&verify_host, &namespace)?,
-            };
-            let mut verification = Verification::new(&verify_host, !request.quick, &job);
-            for record in &snapshots {
-                verification.look_at(record)?;
-            }
-            Ok::<_, StoreError>(JobOutcome::Verified(verification.finish()))
-        })
-        .await
+        let verified = blocking(move || verify::verify(&job_host, one, depth, &job)).await?;
+        Ok(JobOutcome::Verified(verified))
     })
-}
-
-fn every_active(host: &Host, namespace: &Namespace) -> snap_store::Result<Vec<SnapshotRecord>> {
-    let mut found = Vec::new();
-    let mut after = None;
-    loop {
-        let page = host.catalogue.list(Some(namespace), after, VERIFY_PAGE)?;
-        let Some(last) = page.last() else {
-            return Ok(found);
-        };
-        after = Some((last.created_at, last.id));
-        found.extend(
-            page.into_iter()
-                .filter(|record| record.state == SnapshotState::Active),
-        );
-    }
-}
-
-/// A verification under way.
-struct Verification<'a> {
-    host: &'a Host,
-    full: bool,
-    job: &'a JobHandle,
-    checked: HashSet<Digest>,
-    verified: Verified,
-    damage_bytes: usize,
-}
-
-impl<'a> Verification<'a> {
-    fn new(host: &'a Host, full: bool, job: &'a JobHandle) -> Self {
-        Self {
-            host,
-            full,
-            job,
-            checked: HashSet::new(),
-            verified: Verified {
-                snapshots: 0,
-                chunks: 0,
-                bytes: 0,
-                damage: Vec::new(),
-                truncated: false,
-            },
-            damage_bytes: 0,
-        }
-    }
-
-    fn look_at(&mut self, record: &SnapshotRecord) -> snap_store::Result<()> {
-        self.job.phase(&format!("verify {}", record.id));
-        match self.host.store.manifest(&record.id) {
-            Ok(manifest) => self.read_back(&manifest)?,
-            Err(error) if self.is_gone(&record.id) => drop(error),
-            Err(error) => self.note_error(&record.id, error)?,
-        }
-        self.verified.snapshots += 1;
-        Ok(())
-    }
-
-    fn read_back(&mut self, manifest: &Manifest) -> snap_store::Result<()> {
-        let store = &self.host.store;
-        let found =
-            snap_fs::verify::verify(store, manifest, self.full, &mut self.checked, self.job);
-        match found {
-            Ok(found) => {
-                for damaged in found {
-                    let path = damaged.path.join(&b'/');
-                    let path = WirePath::new([&b"/"[..], &path].concat());
-                    self.note(&manifest.id, Some(path), damaged.problem);
-                }
-                Ok(())
-            }
-            Err(error) => self.note_error(&manifest.id, error),
-        }
-    }
-
-    /// Damage is a finding; whatever else is wrong ends the verification.
-    fn note_error(&mut self, id: &SnapshotId, error: StoreError) -> snap_store::Result<()> {
-        match error {
-            StoreError::Corrupt { .. }
-            | StoreError::NotFound { .. }
-            | StoreError::Incompatible { .. } => {
-                self.note(id, None, error.to_string());
-                Ok(())
-            }
-            other => Err(other),
-        }
-    }
-
-    fn note(&mut self, id: &SnapshotId, path: Option<WirePath>, problem: String) {
-        let path_bytes = path.as_ref().map_or(0, |path| path.to_string().len());
-        self.damage_bytes += path_bytes + problem.len() + SnapshotId::LEN * 2;
-        if self.damage_bytes > MAX_DAMAGE_BYTES {
-            self.verified.truncated = true;
-            return;
-        }
-        self.verified.damage.push(Damage {
-            snapshot: id.to_string(),
-            path,
-            problem,
-        });
-    }
-
-    /// True when the snapshot was removed after the verification began.
-    fn is_gone(&self, id: &SnapshotId) -> bool {
-        let found = self.host.catalogue.get(id);
-        !found.is_ok_and(|record| record.state == SnapshotState::Active)
-    }
-
-    fn finish(self) -> Verified {
-        Verified {
-            chunks: self.checked.len() as u64,
-            bytes: self.job.bytes(),
-            ..self.verified
-        }
-    }
 }
 
 /// A client's key is its own: another user's, or the same one for other work, is another job.

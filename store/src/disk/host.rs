@@ -249,4 +249,9 @@ impl Source for HostSource {
         }
         Ok(filled)
     }
+
+    fn forget_pages(&self) {
+        // A refusal costs nothing but memory.
+        let _hint = fs::fadvise(&self.file, 0, None, Advice::DontNeed);
+    }
 }

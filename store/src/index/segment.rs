@@ -3,6 +3,7 @@
 //! kilobyte, around the place where a digest that is spread evenly must be.
 
 use std::{
+    collections::HashMap,
     fmt,
     ops::Range,
     path::Path,
@@ -17,7 +18,7 @@ use crate::{
     disk::{Disk, Source},
     error::{Error, Result},
     ids::{Digest, PackId},
-    pack::Frame,
+    pack::{Frame, Record},
 };
 
 const MAGIC: &[u8; 8] = b"snapsegm";
@@ -73,6 +74,13 @@ pub(crate) struct Location {
     pub(crate) pack: PackId,
     /// Where in the pack.
     pub(crate) frame: Frame,
+}
+
+impl Location {
+    /// Where in the pack it ends.
+    pub(crate) fn end(&self) -> u64 {
+        u64::from(self.frame.offset) + u64::from(self.frame.stored_bytes)
+    }
 }
 
 /// One row, as it lies in a segment.
@@ -381,6 +389,25 @@ impl Segment {
         packs
             .filter(|(_, number)| self.dead.binary_search(number).is_err())
             .map(|(pack, _)| pack)
+    }
+
+    /// Adds its rows of `packs` to `found`; what it has added before it fails may be wrong.
+    pub(super) fn collect_records(
+        &self,
+        packs: &[PackId],
+        found: &mut HashMap<PackId, Vec<Record>>,
+    ) -> Result<()> {
+        let mut rows = super::merge::SegmentRows::new(self);
+        while let Some(row) = rows.next()? {
+            let pack = self.packs.get(row.pack as usize);
+            if let Some(pack) = pack.filter(|pack| packs.contains(pack)) {
+                found
+                    .entry(*pack)
+                    .or_default()
+                    .push((row.digest, row.frame));
+            }
+        }
+        Ok(())
     }
 
     /// Reads all rows and compares them with their checksum; once is enough.

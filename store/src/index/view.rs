@@ -248,6 +248,16 @@ impl View {
         used.chain(self.stale.iter().copied()).collect()
     }
 
+    /// The packs it knows, ascending.
+    pub(super) fn packs(&self) -> Vec<PackId> {
+        let segments = self.segments.iter();
+        let live = segments.flat_map(|segment| segment.live_packs());
+        let mut packs: Vec<PackId> = live.chain(&self.loose_packs).copied().collect();
+        packs.sort_unstable();
+        packs.dedup();
+        packs
+    }
+
     /// A number greater than that of every segment so far.
     pub(super) fn next_sequence(&self) -> u64 {
         let greatest = self.names().iter().map(|name| name.sequence).max();
