@@ -314,3 +314,7 @@ pub struct ContainerRequest {
 /// Asks how the daemon is.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct StatusRequest {}
+
+/// Replaces every mount server with the installed binary.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct UpgradeMountsRequest {}

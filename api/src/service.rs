@@ -9,12 +9,12 @@ use crate::{
         ContainerRequest, CopyRequest, CreateRequest, DiffRequest, HelloRequest, JobRequest,
         JobWaitRequest, LabelRequest, ListRequest, MountRequest, ReferenceRequest, RemoveRequest,
         RestoreRequest, StatusRequest, TagRequest, TreeRequest, TtlRequest, UnmountRequest,
-        VerifyRequest,
+        UpgradeMountsRequest, VerifyRequest,
     },
     upkeep::{BackedUp, BackupRequest},
     view::{
-        ContainerView, DiffEntry, DoctorReport, Hello, JobStarted, JobView, MountView, Page,
-        Removed, SnapshotDetail, SnapshotView, Status, TreeEntry,
+        ContainerView, DiffEntry, DoctorReport, Hello, JobStarted, JobView, MountView,
+        MountsUpgraded, Page, Removed, SnapshotDetail, SnapshotView, Status, TreeEntry,
     },
 };
 
@@ -74,4 +74,6 @@ pub trait Snapshotd {
     async fn doctor(request: StatusRequest) -> Answer<DoctorReport>;
     /// Copies the catalogue to a file of the host.
     async fn backup(request: BackupRequest) -> Answer<BackedUp>;
+    /// Replaces every mount server with the installed binary, while their mounts are in use.
+    async fn upgrade_mounts(request: UpgradeMountsRequest) -> Answer<MountsUpgraded>;
 }

@@ -439,9 +439,83 @@ pub struct MountStatus {
     /// How often its mount server died and was started again.
     #[serde(default)]
     pub restarts: u64,
-    /// Why it cannot be started again at the moment.
+    /// Why it cannot be started again at the moment, or that it does not answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+    /// True when it was unmounted here and is served because another mount namespace still holds it.
+    #[serde(default)]
+    pub lingers: bool,
+    /// Requests of the kernel that its server is answering or has waiting.
+    #[serde(default)]
+    pub in_flight: u64,
+    /// Requests that its server refused because the store did not answer in time.
+    #[serde(default)]
+    pub refused: u64,
+    /// Threads of its server that have not come back from a request that was refused.
+    #[serde(default)]
+    pub lost_threads: u64,
+    /// The oldest requests in flight, oldest first; 64 at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<RequestInFlight>,
+}
+
+/// A request of the kernel that a mount server has not answered yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestInFlight {
+    /// `attributes`, `list`, `look-up`, `read`, `read-link`, `seek`, `xattr` or `xattr-names`.
+    pub kind: String,
+    /// Inode number of what is asked for; of the folder, for a look-up.
+    pub node: u64,
+    /// Its path in the snapshot; absent for a young request, or when the store does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Where it reads, in bytes.
+    pub offset: u64,
+    /// How much it reads, in bytes.
+    pub size: u32,
+    /// How long it has been in flight, in milliseconds.
+    pub age_ms: u64,
+    /// True when it was refused because the store did not answer in time, and its thread is still at it.
+    pub refused: bool,
+}
+
+/// What became of one mount server when it was to be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UpgradeResult {
+    /// Another has taken its place.
+    Upgraded,
+    /// It was dead; another serves now.
+    Started,
+    /// It goes on, if it lives; the error says why.
+    Failed,
+}
+
+/// The replacement of one mount server.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MountUpgrade {
+    /// The snapshot it serves.
+    pub snapshot: String,
+    /// Process id of the server before; absent when none lived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_pid: Option<u32>,
+    /// Process id of the server now; absent when none lives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_pid: Option<u32>,
+    /// How long it took, in milliseconds.
+    pub elapsed_ms: u64,
+    /// What became of it.
+    pub result: UpgradeResult,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorReport>,
+}
+
+/// Mount servers were replaced.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MountsUpgraded {
+    /// Every snapshot that is served, by id.
+    pub mounts: Vec<MountUpgrade>,
 }
 
 /// How a check ended.

@@ -87,6 +87,7 @@ enum Verb {
     Mount(mounts::MountArgs),
     #[command(visible_alias = "umount")]
     Unmount(mounts::UnmountArgs),
+    UpgradeMounts(mounts::UpgradeMountsArgs),
     Tree(browse::TreeArgs),
     Diff(browse::DiffArgs),
     #[command(visible_alias = "cp")]
@@ -158,6 +159,7 @@ async fn dispatch(session: &Session, verb: Verb) -> Result<(), Failure> {
         Verb::Label(args) => naming::label(session, args).await,
         Verb::Mount(args) => mounts::mount(session, args).await,
         Verb::Unmount(args) => mounts::unmount(session, args).await,
+        Verb::UpgradeMounts(_) => mounts::upgrade(session).await,
         Verb::Tree(args) => browse::tree(session, args).await,
         Verb::Diff(args) => browse::diff(session, args).await,
         Verb::Copy(args) => browse::copy(session, args).await,

@@ -15,6 +15,9 @@ use crate::{
 /// starting one may have to mount what it stands on first.
 const CALL_LIMIT: Duration = Duration::from_secs(120);
 
+/// How long a call may take that deals with everything the daemon has.
+const LONG_LIMIT: Duration = Duration::from_secs(60 * 60);
+
 const CALL_HINT: &str = "whether the daemon did it is not known; look with `snapctl list` or `snapctl container list`, and at `journalctl -u snapshotd`";
 
 /// What every verb works with.
@@ -47,6 +50,11 @@ impl Session {
     /// The context of a call that is answered soon.
     pub(crate) fn soon(&self) -> Context {
         Client::within(CALL_LIMIT)
+    }
+
+    /// The context of a call that takes as long as there is to do.
+    pub(crate) fn at_last(&self) -> Context {
+        Client::within(LONG_LIMIT)
     }
 
     /// The namespace to list, or none for all of them.

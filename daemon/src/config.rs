@@ -55,6 +55,8 @@ pub struct Config {
     pub mount_cache_bytes: u64,
     /// Threads of one mount server.
     pub mount_threads: usize,
+    /// After this long a mount server refuses a request that the store does not answer.
+    pub read_deadline: Duration,
     /// Free space a capture leaves on the store's file system, in bytes.
     pub reserve_bytes: u64,
     /// Captures under way at once; others wait.
@@ -114,6 +116,7 @@ impl Default for Config {
             backup_keep: 7,
             mount_cache_bytes: 64 << 20,
             mount_threads: 4,
+            read_deadline: Duration::from_secs(30),
             reserve_bytes: 256 << 20,
             concurrent_captures: 2,
             concurrent_restores: 16,

@@ -5,17 +5,18 @@
 //! leaves nothing half done. Who uses what is the catalogue's to say.
 //!
 //! A mount whose server has died stays while somebody stands on it: its device is kept, so that requests wait
-//! instead of failing, and another server is started on it.
+//! instead of failing, and another server is started on it. So does a mount that nobody here uses any more and that
+//! another mount namespace still holds.
 
 use std::{
-    collections::HashMap,
     path::PathBuf,
     sync::{Arc, Mutex},
 };
 
-use snap_api::{ErrorCode, ErrorReport, MountStatus};
-use snap_store::{Catalogue, SnapshotId, Store};
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+use futures::future::join_all;
+use snap_api::{ErrorCode, ErrorReport, MountStatus, RequestInFlight};
+use snap_fs::serve::InFlight;
+use snap_store::{SnapshotId, Store};
 use tracing::warn;
 
 use crate::{
@@ -28,29 +29,38 @@ use crate::{
 mod folders;
 mod holding;
 mod keeper;
+mod lingering;
 mod places;
+mod pulse;
 mod served;
 mod server;
 mod setbacks;
+mod slots;
+mod upgrade;
+mod users;
+mod watch;
 
 pub use folders::{mount_folder, unmount_folder};
 pub use keeper::keep;
 use keeper::{Death, Deaths};
-use places::Places;
-use served::Served;
+use places::{Place, Places};
+use pulse::Sign;
+use served::{Left, Served};
+use slots::SlotGuard;
+pub use upgrade::upgrade;
+use users::Users;
+pub use watch::watch;
+
+/// How long somebody who asks for the status waits for a mount server.
+const STATUS_PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// The mounts of this daemon; knows who uses which, through the catalogue's attachments.
 #[derive(Debug)]
 pub struct Mounts {
     places: Arc<Places>,
-    slots: Mutex<HashMap<SnapshotId, Slot>>,
     /// Servers that died; taken by the one who looks after them.
     deaths: Mutex<Option<Deaths>>,
 }
-
-/// What is served of one snapshot, behind its lock.
-type Slot = Arc<AsyncMutex<Option<Served>>>;
-type SlotGuard = OwnedMutexGuard<Option<Served>>;
 
 impl Mounts {
     /// No mounts yet; [`Mounts::adopt`] takes over what an earlier daemon left.
@@ -59,7 +69,6 @@ impl Mounts {
         let (notice, deaths) = tokio::sync::mpsc::unbounded_channel();
         Self {
             places: Arc::new(Places::new(config, notice)),
-            slots: Mutex::default(),
             deaths: Mutex::new(Some(deaths)),
         }
     }
@@ -70,29 +79,30 @@ impl Mounts {
     /// What the store says of the manifest; `Unavailable` when the server does not start, or has died under
     /// somebody who still stands on the mount.
     pub async fn ensure(&self, host: &Host, snapshot: &SnapshotId) -> Result<PathBuf> {
-        let slot = self.lock(snapshot).await;
+        let place = Place::of(*snapshot);
+        let slot = self.places.slots.lock(place).await;
         let users = Users::of(host, snapshot);
-        let (places, store, id) = (self.places.clone(), host.store.clone(), *snapshot);
-        in_task(async move { ensure(&places, store, users, id, slot).await }).await
+        let (places, store) = (self.places.clone(), host.store.clone());
+        in_task(async move { ensure(&places, store, users, place, slot).await }).await
     }
 
-    /// Ends the mount unless somebody still uses it.
+    /// Ends the mount unless somebody still uses it. One that is held elsewhere is served until it is let go.
     ///
     /// # Errors
     /// When the catalogue cannot be read or the kernel does not unmount.
     pub async fn release(&self, host: &Host, snapshot: &SnapshotId) -> Result<()> {
-        let mut slot = self.lock(snapshot).await;
-        let users = Users::of(host, snapshot);
-        let (places, id) = (self.places.clone(), *snapshot);
+        let place = Place::of(*snapshot);
+        let mut slot = self.places.slots.lock(place).await;
+        let (places, users) = (self.places.clone(), Users::of(host, snapshot));
         let released = in_task(async move {
-            if users.count().await? == 0 {
-                adopt(&places, id, &mut slot).await?;
-                served::end(&places, id, slot.take()).await?;
+            if users.count(&places).await? == 0 {
+                adopt(&places, &users, place, &mut slot).await?;
+                end(&places, &users, place, &mut slot).await?;
             }
             Ok(())
         });
         released.await?;
-        self.forget(snapshot);
+        self.places.slots.forget(place);
         Ok(())
     }
 
@@ -101,14 +111,15 @@ impl Mounts {
     ///
     /// # Errors
     /// When the state folder cannot be read; a single mount that makes trouble is logged.
-    pub async fn adopt(&self) -> Result<()> {
+    pub async fn adopt(&self, host: &Host) -> Result<()> {
         let places = self.places.clone();
-        for snapshot in blocking(move || places.snapshots()).await? {
-            let slot = self.lock(&snapshot).await;
-            let places = self.places.clone();
-            let adopted = in_task(async move { adopt_and_revive(&places, snapshot, slot).await });
+        for place in blocking(move || places.all()).await? {
+            let slot = self.places.slots.lock(place).await;
+            let (places, users) = (self.places.clone(), Users::of(host, &place.snapshot));
+            let adopted =
+                in_task(async move { adopt_and_revive(&places, &users, place, slot).await });
             if let Err(error) = adopted.await {
-                warn!(%snapshot, %error, "Cannot take over a mount");
+                warn!(mount = %place, %error, "Cannot take over a mount");
             }
         }
         Ok(())
@@ -120,13 +131,21 @@ impl Mounts {
     /// When the state folder cannot be read; a single mount that makes trouble is logged.
     pub async fn end_unused(&self, host: &Host) -> Result<()> {
         let places = self.places.clone();
-        for snapshot in blocking(move || places.snapshots()).await? {
-            if let Err(error) = self.release(host, &snapshot).await {
-                warn!(%snapshot, %error, "Cannot end a mount that nobody uses");
+        let all = blocking(move || places.all()).await?;
+        for place in all.into_iter().filter(|place| !place.lingers()) {
+            if let Err(error) = self.release(host, &place.snapshot).await {
+                warn!(mount = %place, %error, "Cannot end a mount that nobody uses");
             }
         }
+        self.forget_ended(host).await?;
         holding::forget_strangers(&self.places).await;
         Ok(())
+    }
+
+    /// True when the path stands for a mount that lingers: it is no folder that somebody mounted.
+    #[must_use]
+    pub fn lingers_at(&self, path: &std::path::Path) -> bool {
+        self.places.lingering_at(path).is_some()
     }
 
     /// What is served now, for `status`. A mount without a server has lost it.
@@ -134,78 +153,82 @@ impl Mounts {
     /// # Errors
     /// When the catalogue cannot be read.
     pub async fn status(&self, host: &Host) -> Result<Vec<MountStatus>> {
-        let mut slots: Vec<_> = {
-            let slots = self.slots();
-            slots.iter().map(|(id, slot)| (*id, slot.clone())).collect()
+        let places = self.places.slots.places().into_iter();
+        let looks = join_all(places.map(|place| self.status_of(host, place))).await;
+        let found: Result<Vec<_>> = looks.into_iter().collect();
+        Ok(found?.into_iter().flatten().collect())
+    }
+
+    async fn status_of(&self, host: &Host, place: Place) -> Result<Option<MountStatus>> {
+        let users = Users::of(host, &place.snapshot);
+        let mut status = MountStatus {
+            snapshot: place.snapshot.to_string(),
+            server_pid: None,
+            users: match place.lingers() {
+                true => 0,
+                false => users.count(&self.places).await? as u64,
+            },
+            restarts: 0,
+            failure: None,
+            lingers: place.lingers(),
+            in_flight: 0,
+            refused: 0,
+            lost_threads: 0,
+            requests: Vec::new(),
         };
-        slots.sort_by_key(|(id, _)| *id);
-        let mut found = Vec::with_capacity(slots.len());
-        for (id, slot) in slots {
-            // One that is starting or ending just now has no server to show.
-            let (server_pid, restarts, failure) = match slot.try_lock() {
-                Ok(slot) => match &*slot {
-                    Some(served) => (served.live_pid(), served.restarts, served.failure.clone()),
-                    None => continue,
-                },
-                Err(_) => (None, 0, None),
+        // One that is starting or ending just now has no server to show.
+        if let Some(slot) = self.places.slots.try_lock(place) {
+            let Some(served) = &*slot else {
+                return Ok(None);
             };
-            found.push(MountStatus {
-                snapshot: id.to_string(),
-                server_pid,
-                users: Users::of(host, &id).count().await? as u64,
-                restarts,
-                failure,
-            });
+            status.server_pid = served.live_pid();
+            status.restarts = served.restarts;
+            status.failure = served.failure.clone();
         }
-        Ok(found)
+        if status.server_pid.is_some() {
+            let sign = pulse::ask(&self.places.pulse(place), STATUS_PATIENCE).await;
+            show(&mut status, sign);
+        }
+        Ok(Some(status))
     }
 
     fn take_deaths(&self) -> Option<Deaths> {
         let mut deaths = self.deaths.lock();
         deaths.as_mut().ok()?.take()
     }
+}
 
-    async fn lock(&self, snapshot: &SnapshotId) -> SlotGuard {
-        let slot = self.slots().entry(*snapshot).or_default().clone();
-        slot.lock_owned().await
-    }
-
-    /// Forgets a slot that is empty and that nobody else waits for.
-    fn forget(&self, snapshot: &SnapshotId) {
-        let mut slots = self.slots();
-        if let Some(slot) = slots.get(snapshot)
-            && Arc::strong_count(slot) == 1
-            && slot.try_lock().is_ok_and(|served| served.is_none())
-        {
-            slots.remove(snapshot);
+fn show(status: &mut MountStatus, sign: Sign) {
+    match sign {
+        Sign::Pulse(pulse) => {
+            status.in_flight = pulse.in_flight;
+            status.refused = pulse.refused;
+            status.lost_threads = pulse.lost_threads;
+            status.requests = pulse.requests.into_iter().map(request).collect();
         }
-    }
-
-    fn slots(&self) -> std::sync::MutexGuard<'_, HashMap<SnapshotId, Slot>> {
-        self.slots
-            .lock()
-            .expect("nobody panics while holding the table of mounts")
+        Sign::Silence => status.failure = Some("The mount server does not answer".to_owned()),
+        Sign::Nobody => {}
     }
 }
 
-/// Who uses a snapshot.
-struct Users {
-    catalogue: Arc<Catalogue>,
-    snapshot: SnapshotId,
-}
-
-impl Users {
-    fn of(host: &Host, snapshot: &SnapshotId) -> Self {
-        Self {
-            catalogue: host.catalogue.clone(),
-            snapshot: *snapshot,
-        }
-    }
-
-    async fn count(&self) -> Result<usize> {
-        let (catalogue, snapshot) = (self.catalogue.clone(), self.snapshot);
-        let users = blocking(move || catalogue.attachments(&snapshot)).await?;
-        Ok(users.len())
+fn request(request: InFlight) -> RequestInFlight {
+    let InFlight {
+        kind,
+        node,
+        path,
+        offset,
+        size,
+        age_ms,
+        refused,
+    } = request;
+    RequestInFlight {
+        kind,
+        node,
+        path,
+        offset,
+        size,
+        age_ms,
+        refused,
     }
 }
 
@@ -213,61 +236,94 @@ async fn ensure(
     places: &Arc<Places>,
     store: Store,
     users: Users,
-    id: SnapshotId,
+    place: Place,
     mut slot: SlotGuard,
 ) -> Result<PathBuf> {
-    adopt(places, id, &mut slot).await?;
+    adopt(places, &users, place, &mut slot).await?;
     if let Some(served) = slot.as_mut() {
-        let point = places.point(&id);
-        if is_mounted(point.clone()).await? && serves(places, id, served).await {
+        let point = places.point(place);
+        if is_mounted(point.clone()).await? && serves(places, place, served).await {
             return Ok(point);
         }
         // The one who asks is a user already. Where no server ever answered, nobody else can stand.
-        if served.server().is_some() && users.count().await? > 1 {
-            return Err(server_is_dead(&id));
+        if served.server().is_some() && users.count(places).await? > 1 {
+            return Err(server_is_dead(&place.snapshot));
         }
-        served::end(places, id, slot.take()).await?;
+        end(places, &users, place, &mut slot).await?;
     }
-    blocking(move || store.manifest(&id)).await?;
-    *slot = Some(served::begin(places, id).await?);
-    Ok(places.point(&id))
+    blocking(move || store.manifest(&place.snapshot)).await?;
+    *slot = Some(served::begin(places, place).await?);
+    Ok(places.point(place))
 }
 
 /// Fills an empty slot with what is mounted, or clears away what is left of it.
-async fn adopt(places: &Arc<Places>, id: SnapshotId, slot: &mut SlotGuard) -> Result<()> {
-    if slot.is_none() {
-        **slot = served::adopt(places, id).await?;
+async fn adopt(
+    places: &Arc<Places>,
+    users: &Users,
+    place: Place,
+    slot: &mut SlotGuard,
+) -> Result<()> {
+    if slot.is_some() {
+        return Ok(());
+    }
+    match served::adopt(places, place).await? {
+        Left::Nothing => {}
+        Left::Served(served) => **slot = Some(served),
+        Left::Lingering(served) => lingering::keep(places, users, place, served).await?,
     }
     Ok(())
 }
 
+/// Empties the slot. What somebody else still holds goes on in a place of its own.
+async fn end(
+    places: &Arc<Places>,
+    users: &Users,
+    place: Place,
+    slot: &mut SlotGuard,
+) -> Result<()> {
+    match slot.take() {
+        None => served::let_go(places, place, None).await,
+        Some(served) => match served::end(places, place, served).await? {
+            None => Ok(()),
+            Some(served) => lingering::keep(places, users, place, served).await,
+        },
+    }
+}
+
 /// Takes over, and starts a server where it has died; one that does not start is tried again later.
-async fn adopt_and_revive(places: &Arc<Places>, id: SnapshotId, mut slot: SlotGuard) -> Result<()> {
-    adopt(places, id, &mut slot).await?;
-    if let Some(served) = slot.as_mut()
-        && let Some(server) = served.server()
-        && !serves(places, id, served).await
+async fn adopt_and_revive(
+    places: &Arc<Places>,
+    users: &Users,
+    place: Place,
+    mut slot: SlotGuard,
+) -> Result<()> {
+    adopt(places, users, place, &mut slot).await?;
+    let Some(served) = slot.as_mut() else {
+        return Ok(());
+    };
+    if place.lingers() {
+        users.add_lingering(places, place).await?;
+    }
+    if let Some(server) = served.server()
+        && !serves(places, place, served).await
     {
-        let _ = places.deaths.send(Death {
-            snapshot: id,
-            server,
-        });
+        let _ = places.deaths.send(Death { place, server });
     }
     Ok(())
 }
 
 /// True when the mount has a living server, which it is given when the last one has died.
-async fn serves(places: &Arc<Places>, id: SnapshotId, served: &mut Served) -> bool {
+async fn serves(places: &Arc<Places>, place: Place, served: &mut Served) -> bool {
     if served.live_pid().is_some() {
         return true;
     }
     if served.server().is_none() {
         return false;
     }
-    match served::revive(places, id, served).await {
+    match served::revive(places, place, served).await {
         Ok(()) => true,
         Err(error) => {
-            warn!(snapshot = %id, %error, "Cannot start a mount server again");
+            warn!(mount = %place, %error, "Cannot start a mount server again");
             false
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! folders ─► store, catalogue ─► socket ─► settle ─► background work ─► accept, ready
+//! told to reload ─► new mount servers
 //! told to stop ─► accept nothing ─► cancel and undo jobs ─► finish changes ─► hang up
 //! ```
 //!
@@ -108,7 +109,12 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         "Ready"
     );
 
-    let why = signals.stop().await;
+    let why = loop {
+        match signals.next().await {
+            Asked::Stop(why) => break why,
+            Asked::Reload => drop(background.spawn(reload(Arc::clone(&host)))),
+        }
+    };
     info!(signal = why, "Stopping");
     tell(&[NotifyState::Stopping]);
     stop.cancel();
@@ -175,6 +181,7 @@ fn background(host: &Arc<Host>) -> JoinSet<()> {
     tasks.spawn(backup::run(Arc::clone(host)));
     tasks.spawn(containers::follow_events(Arc::clone(host)));
     tasks.spawn(mounts::keep(Arc::clone(host)));
+    tasks.spawn(mounts::watch(Arc::clone(host)));
     tasks.spawn(sweep(Arc::clone(host)));
     if let Some(limit) = sd_notify::watchdog_enabled() {
         tasks.spawn(watchdog(limit / 2));
@@ -189,6 +196,16 @@ async fn sweep(host: Arc<Host>) {
             warn!(%error, "Cannot look for containers that are gone");
         }
     }
+}
+
+/// Puts the installed binary under every mount.
+async fn reload(host: Arc<Host>) {
+    info!("Reloading");
+    let now = NotifyState::monotonic_usec_now();
+    now.iter()
+        .for_each(|now| tell(&[NotifyState::Reloading, now.clone()]));
+    mounts::upgrade(&host).await;
+    tell(&[NotifyState::Ready]);
 }
 
 /// Tells the service manager that the runtime still turns.
@@ -222,16 +239,21 @@ impl Signals {
         })
     }
 
-    /// Waits for one that means stop, and names it.
-    async fn stop(&mut self) -> &'static str {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return "TERM",
-                _ = self.interrupt.recv() => return "INT",
-                _ = self.hang_up.recv() => info!("Ignored the signal HUP"),
-            }
+    /// Waits for the next one.
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::Stop("TERM"),
+            _ = self.interrupt.recv() => Asked::Stop("INT"),
+            _ = self.hang_up.recv() => Asked::Reload,
         }
     }
+}
+
+/// What a signal asks for.
+enum Asked {
+    /// The end; this signal said so.
+    Stop(&'static str),
+    Reload,
 }
 
 fn system(op: &'static str) -> impl FnOnce(io::Error) -> RunError {

@@ -32,7 +32,7 @@ const CACHE_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// When the catalogue cannot be read or written.
 pub async fn settle(host: &Arc<Host>) -> Result<()> {
     pause::thaw_leftovers(host).await?;
-    tolerate("take over mounts", host.mounts.adopt().await);
+    tolerate("take over mounts", host.mounts.adopt(host).await);
     end_creating(host).await?;
     end_deleting(host).await?;
     tolerate("look for lost snapshots", end_lost(host).await);
@@ -190,6 +190,9 @@ async fn forget_folders(host: &Arc<Host>) -> Result<()> {
             snapshot,
             writable,
         } = record;
+        if host.mounts.lingers_at(&path) {
+            continue;
+        }
         if snap_fs::mount::is_mounted(&path)? {
             tolerate(
                 "serve a mounted folder",

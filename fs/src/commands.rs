@@ -6,6 +6,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     thread,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -13,7 +14,7 @@ use nix::sys::signal::{SigSet, Signal};
 use snap_fs::{
     holder,
     mount::{is_fuse_device, mount_fuse, raise_read_ahead, unmount},
-    serve::{self, Seat},
+    serve::{self, Seat, ServeOptions},
     view::{View, ViewOptions},
 };
 use snap_store::{Access, Store};
@@ -22,18 +23,19 @@ use tracing::{info, warn};
 use crate::Serving;
 
 /// Serves the device on standard input; goes on with it when it was served before.
-pub(crate) fn serve(serving: &Serving, resume: bool) -> Result<()> {
+pub(crate) fn serve(serving: &Serving, resume: bool, pulse: Option<PathBuf>) -> Result<()> {
     let device = take_device()?;
     // Before the first thread, which might open a file in the place of standard input.
     let seat = resume.then(Seat::take).transpose();
     let seat = seat.context("Prepare to take over")?;
     leave_session();
     let view = open(serving)?;
+    let options = options(serving, pulse);
     info!(snapshot = %serving.snapshot, resume, "Serving");
     let ready = || say_ready(&serving.snapshot);
     match seat {
-        None => serve::serve(view, device, serving.threads, ready),
-        Some(seat) => serve::take_over(view, seat, device, serving.threads, ready),
+        None => serve::serve(view, device, &options, ready),
+        Some(seat) => serve::take_over(view, seat, device, &options, ready),
     }
     .context("Serve the mount")?;
     info!(snapshot = %serving.snapshot, "The mount is gone");
@@ -50,7 +52,7 @@ pub(crate) fn mount(serving: &Serving, folder: &Path) -> Result<()> {
     let device = mount_fuse(folder, &name)?;
     let mounted = Mounted(folder.to_owned());
     unmount_when_interrupted(signals, folder.to_owned());
-    let served = serve::serve(view, device, serving.threads, || {
+    let served = serve::serve(view, device, &options(serving, None), || {
         if let Err(error) = raise_read_ahead(folder) {
             warn!(%error, "The kernel reads ahead no further than usual");
         }
@@ -110,6 +112,14 @@ fn open(serving: &Serving) -> Result<View> {
         ..ViewOptions::default()
     };
     View::open(store, &serving.snapshot, &options).context("Open the snapshot")
+}
+
+fn options(serving: &Serving, pulse: Option<PathBuf>) -> ServeOptions {
+    ServeOptions {
+        threads: serving.threads,
+        deadline: Duration::from_millis(serving.read_deadline_ms.max(1)),
+        pulse,
+    }
 }
 
 /// A session of its own keeps a terminal's hang-up and the daemon's end away. It fails for a process that leads

@@ -42,6 +42,9 @@ enum Command {
         /// Go on in the place of an earlier server, whose unanswered requests are answered again.
         #[arg(long)]
         resume: bool,
+        /// A socket to be made; whoever connects is told what is in flight, as JSON.
+        #[arg(long)]
+        pulse: Option<PathBuf>,
     },
     /// Mounts a snapshot at a folder and serves it until it is unmounted, or until interrupted.
     ///
@@ -73,16 +76,23 @@ struct Serving {
     /// Bytes of decoded chunks kept in memory.
     #[arg(long, default_value_t = 64 << 20)]
     cache_bytes: u64,
-    /// Threads that answer requests.
+    /// Requests answered at once; more while some of them hang.
     #[arg(long, default_value_t = 4)]
     threads: usize,
+    /// After so many milliseconds a request is refused with an input/output error, if the store does not answer.
+    #[arg(long, default_value_t = 30_000)]
+    read_deadline_ms: u64,
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     start_log(cli.log_format);
     let done = match cli.command {
-        Command::Serve { serving, resume } => commands::serve(&serving, resume),
+        Command::Serve {
+            serving,
+            resume,
+            pulse,
+        } => commands::serve(&serving, resume, pulse),
         Command::Mount { serving, folder } => commands::mount(&serving, &folder),
         Command::Hold { socket } => commands::hold(&socket),
     };
@@ -96,7 +106,9 @@ fn main() -> ExitCode {
 }
 
 fn start_log(format: LogFormat) {
+    // fuser complains of answers that came too late, which a take-over and a deadline bring about on purpose.
     let lines = tracing_subscriber::fmt()
+        .with_env_filter("info,fuser=off")
         .with_writer(std::io::stderr)
         .with_ansi(false);
     match format {

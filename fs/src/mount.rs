@@ -11,6 +11,7 @@ use std::{
 };
 
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags},
     io::Errno,
     mount::{
@@ -176,6 +177,20 @@ pub fn is_mounted(target: &Path) -> Result<bool> {
         Err(Errno::NOTCONN) => Ok(true),
         Err(error) => Err(Error::io("look at", target)(error)),
     }
+}
+
+/// True while the FUSE file system of this device lives: it is mounted somewhere, in whatever mount namespace, or a file
+/// of it is open. Asks no server.
+#[must_use]
+pub fn is_connected(device: &OwnedFd) -> bool {
+    let mut asked = [PollFd::new(device, PollFlags::empty())];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // The kernel says that a device has no connection by an error condition.
+    let found = poll(&mut asked, Some(&now));
+    found.is_err() || !asked[0].revents().contains(PollFlags::ERR)
 }
 
 /// The folder `target` itself: a symbolic link in its place is refused.

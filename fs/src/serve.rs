@@ -4,12 +4,18 @@
 //! answered with ENOSYS, after which the kernel opens without asking and keeps its caches between opens.
 //! Numbers and listing offsets come from the snapshot alone and there are no handles, so that another server can
 //! take over the same device at any time. For the same reason the device is never cloned.
+//!
+//! Every request that looks into the snapshot goes through the crew, which has a deadline for each.
 
 use std::{
     ffi::OsStr,
     io,
-    os::{fd::OwnedFd, unix::ffi::OsStrExt},
-    panic::{AssertUnwindSafe, catch_unwind},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::PathBuf,
+    time::Duration,
 };
 
 use fuser::{
@@ -18,25 +24,35 @@ use fuser::{
     ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
     Session, SessionACL,
 };
-use tracing::{error, warn};
+use tracing::warn;
 
-use crate::view::{Name, Result, Seek, View};
+use crate::view::{Result, Seek, View};
 
+mod answers;
 mod convert;
+mod crew;
 mod errors;
+mod flights;
+mod pulse;
+mod refusal;
 mod takeover;
 
+pub use pulse::{InFlight, MAX_PULSE_BYTES, Pulse};
 pub use takeover::{Seat, resend};
 
+use answers::Answers;
 use convert::{NO_ENTRY, attr, file_type};
-use errors::{DamageLog, errno};
+use crew::{Crew, CrewOptions};
+use flights::{About, Flight, Kind};
+use pulse::Bound;
+use takeover::refuse;
 
 /// Largest FUSE request, and so the largest read.
 const MAX_REQUEST_BYTES: u32 = 1 << 20;
 /// Requests the kernel sends on its own (read-ahead) before it waits for answers.
 const MAX_BACKGROUND: u16 = 64;
-/// Entries fetched at once for a listing; about a kernel buffer full.
-const LISTING_BATCH: usize = 128;
+/// Threads there may be beside the usual ones while requests hang.
+const HELPERS: usize = 64;
 /// Block size shown by `statfs`.
 const STATFS_BLOCK_BYTES: u32 = 4096;
 /// Longest name shown by `statfs`.
@@ -56,16 +72,31 @@ const WANTED: [InitFlags; 8] = [
     InitFlags::FUSE_POSIX_ACL,
 ];
 
-/// Answers requests that come through `device` out of `view` with `threads` threads, until it is unmounted.
+/// How a view is served.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// Requests answered at once, as long as none of them hangs; 1 at least.
+    pub threads: usize,
+    /// After this long a request is refused with an input/output error.
+    pub deadline: Duration,
+    /// The socket at which the server says how it is.
+    pub pulse: Option<PathBuf>,
+}
+
+/// Answers requests that come through `device` out of `view`, until it is unmounted.
 /// Calls `ready` once the kernel's first message is answered, which it sends when it mounts.
 ///
 /// # Errors
 /// What the device says, other than that the file system was unmounted.
-pub fn serve(view: View, device: OwnedFd, threads: usize, ready: impl FnOnce()) -> io::Result<()> {
-    let server = Server::new(view);
-    let session = Session::from_fd(server, device, SessionACL::All, config(threads))?;
-    ready();
-    session.run()
+pub fn serve(
+    view: View,
+    device: OwnedFd,
+    options: &ServeOptions,
+    ready: impl FnOnce(),
+) -> io::Result<()> {
+    let copy = device.try_clone()?;
+    let begin = move |server, config| Session::from_fd(server, device, SessionACL::All, config);
+    run(Server::new(view, copy, options), options, begin, ready)
 }
 
 /// Goes on answering requests in the place of a server that is gone, or is about to go. The kernel's first message
@@ -77,68 +108,74 @@ pub fn take_over(
     view: View,
     seat: Seat,
     device: OwnedFd,
-    threads: usize,
+    options: &ServeOptions,
     ready: impl FnOnce(),
 ) -> io::Result<()> {
-    let server = Server::new(view);
-    let session = seat.session(server, &device, config(threads), MAX_REQUEST_BYTES)?;
-    drop(device);
+    let copy = device.try_clone()?;
+    let begin = move |server, config| seat.session(server, &device, config, MAX_REQUEST_BYTES);
+    run(Server::new(view, copy, options), options, begin, ready)
+}
+
+fn run(
+    server: Server,
+    options: &ServeOptions,
+    begin: impl FnOnce(Server, Config) -> io::Result<Session<Server>>,
+    ready: impl FnOnce(),
+) -> io::Result<()> {
+    let pulse = options.pulse.as_deref().map(Bound::new).transpose();
+    let crew = server.crew.clone();
+    let session = begin(server, config(&crew))?;
+    let answering = pulse.and_then(|pulse| match pulse {
+        Some(pulse) => pulse.answer(move || crew.answers().pulse(&crew.report())),
+        None => Ok(()),
+    });
+    if let Err(error) = answering {
+        warn!(%error, "Nobody can ask how this server is");
+    }
     ready();
     session.run()
 }
 
-fn config(threads: usize) -> Config {
+fn config(crew: &Crew<Answers>) -> Config {
     let mut config = Config::default();
-    config.n_threads = Some(threads.max(1));
+    config.n_threads = Some(crew.takers());
     config.acl = SessionACL::All;
     config
 }
 
 #[derive(Debug)]
 struct Server {
-    view: View,
-    damage: DamageLog,
+    crew: Crew<Answers>,
 }
 
 impl Server {
-    fn new(view: View) -> Self {
+    fn new(view: View, device: OwnedFd, options: &ServeOptions) -> Self {
+        let crew = CrewOptions {
+            at_once: options.threads.max(1),
+            helpers: HELPERS,
+            deadline: options.deadline,
+        };
+        let on_refusal = move |answers: &Answers, flight: &Flight| {
+            // What no thread is at is answered when its reply is dropped.
+            if flight.thread.is_some() {
+                refuse(device.as_fd(), flight.about.unique);
+            }
+            answers.tell_of_refusal(flight);
+        };
         Self {
-            view,
-            damage: DamageLog::default(),
+            crew: Crew::new(Answers::new(view), crew, Box::new(on_refusal)),
         }
     }
+}
 
-    /// Asks the view; a panic ends this request alone, not the thread that answers requests.
-    fn ask<T>(&self, node: INodeNo, question: impl FnOnce(&View) -> Result<T>) -> Result<T, Errno> {
-        match catch_unwind(AssertUnwindSafe(|| question(&self.view))) {
-            Ok(answer) => answer.map_err(|problem| {
-                self.damage.note(&self.view, node.0, &problem);
-                errno(&problem)
-            }),
-            Err(_) => {
-                error!(node = node.0, snapshot = %self.view.snapshot(), "A request panicked");
-                Err(Errno::EIO)
-            }
-        }
-    }
-
-    /// Calls `add` for the names of a folder from `offset` on until it says that its buffer is full.
-    fn list(
-        &self,
-        folder: INodeNo,
-        mut offset: u64,
-        mut add: impl FnMut(&Name) -> bool,
-    ) -> Result<(), Errno> {
-        loop {
-            let names = self.ask(folder, |view| view.entries(folder.0, offset, LISTING_BATCH))?;
-            let Some(last) = names.last() else {
-                return Ok(());
-            };
-            offset = last.next;
-            if names.iter().any(&mut add) {
-                return Ok(());
-            }
-        }
+/// What a request asks for that looks at a node.
+fn about(request: &Request, kind: Kind, node: INodeNo) -> About {
+    About {
+        unique: request.unique().0,
+        kind,
+        node: node.0,
+        offset: 0,
+        size: 0,
     }
 }
 
@@ -157,26 +194,36 @@ impl Filesystem for Server {
         Ok(())
     }
 
-    fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        match self.ask(parent, |view| view.lookup(parent.0, name.as_bytes())) {
-            Ok(Some(found)) => reply.entry(&View::VALID, &attr(&found), GENERATION),
-            Ok(None) => reply.entry(&View::VALID, &NO_ENTRY, GENERATION),
-            Err(errno) => reply.error(errno),
-        }
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let name = name.as_bytes().to_vec();
+        let about = about(request, Kind::LookUp, parent);
+        self.crew.submit(about, move |answers| {
+            match answers.ask(parent, |view| view.lookup(parent.0, &name)) {
+                Ok(Some(found)) => reply.entry(&View::VALID, &attr(&found), GENERATION),
+                Ok(None) => reply.entry(&View::VALID, &NO_ENTRY, GENERATION),
+                Err(errno) => reply.error(errno),
+            }
+        });
     }
 
-    fn getattr(&self, _request: &Request, node: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        match self.ask(node, |view| view.attributes(node.0)) {
-            Ok(found) => reply.attr(&View::VALID, &attr(&found)),
-            Err(errno) => reply.error(errno),
-        }
+    fn getattr(&self, request: &Request, node: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        let about = about(request, Kind::Attributes, node);
+        self.crew.submit(about, move |answers| {
+            match answers.ask(node, |view| view.attributes(node.0)) {
+                Ok(found) => reply.attr(&View::VALID, &attr(&found)),
+                Err(errno) => reply.error(errno),
+            }
+        });
     }
 
-    fn readlink(&self, _request: &Request, node: INodeNo, reply: ReplyData) {
-        match self.ask(node, |view| view.read_link(node.0)) {
-            Ok(target) => reply.data(&target),
-            Err(errno) => reply.error(errno),
-        }
+    fn readlink(&self, request: &Request, node: INodeNo, reply: ReplyData) {
+        let about = about(request, Kind::Link, node);
+        self.crew.submit(about, move |answers| {
+            match answers.ask(node, |view| view.read_link(node.0)) {
+                Ok(target) => reply.data(&target),
+                Err(errno) => reply.error(errno),
+            }
+        });
     }
 
     fn open(&self, _request: &Request, _node: INodeNo, _: OpenFlags, reply: ReplyOpen) {
@@ -193,7 +240,7 @@ impl Filesystem for Server {
 
     fn read(
         &self,
-        _request: &Request,
+        request: &Request,
         node: INodeNo,
         _handle: FileHandle,
         offset: u64,
@@ -202,97 +249,107 @@ impl Filesystem for Server {
         _lock: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        match self.ask(node, |view| view.read(node.0, offset, size)) {
-            Ok(bytes) => reply.data(&bytes),
-            Err(errno) => reply.error(errno),
-        }
+        let about = about(request, Kind::Read, node).at(offset, size);
+        self.crew.submit(about, move |answers| {
+            match answers.ask(node, |view| view.read(node.0, offset, size)) {
+                Ok(bytes) => reply.data(&bytes),
+                Err(errno) => reply.error(errno),
+            }
+        });
     }
 
     fn lseek(
         &self,
-        _request: &Request,
+        request: &Request,
         node: INodeNo,
         _handle: FileHandle,
         offset: i64,
         whence: i32,
         reply: ReplyLseek,
     ) {
-        let answer = convert::seek(offset, whence).and_then(|(offset, what): (u64, Seek)| {
-            self.ask(node, |view| view.seek(node.0, offset, what))
+        let (offset, what): (u64, Seek) = match convert::seek(offset, whence) {
+            Ok(asked) => asked,
+            Err(errno) => return reply.error(errno),
+        };
+        let about = about(request, Kind::Seek, node).at(offset, 0);
+        self.crew.submit(about, move |answers| {
+            match answers.ask(node, |view| view.seek(node.0, offset, what)) {
+                Ok(offset) => reply.offset(offset.cast_signed()),
+                Err(errno) => reply.error(errno),
+            }
         });
-        match answer {
-            Ok(offset) => reply.offset(offset.cast_signed()),
-            Err(errno) => reply.error(errno),
-        }
     }
 
     fn readdir(
         &self,
-        _request: &Request,
+        request: &Request,
         folder: INodeNo,
         _handle: FileHandle,
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        let listed = self.list(folder, offset, |name| {
-            let (node, kind) = (name.attributes.number, file_type(name.attributes.kind));
-            reply.add(
-                INodeNo(node),
-                name.next,
-                kind,
-                OsStr::from_bytes(&name.name),
-            )
+        let about = about(request, Kind::List, folder).at(offset, 0);
+        self.crew.submit(about, move |answers| {
+            let listed = answers.list(folder, offset, |name| {
+                let (node, kind) = (name.attributes.number, file_type(name.attributes.kind));
+                let bytes = OsStr::from_bytes(&name.name);
+                reply.add(INodeNo(node), name.next, kind, bytes)
+            });
+            match listed {
+                Ok(()) => reply.ok(),
+                Err(errno) => reply.error(errno),
+            }
         });
-        match listed {
-            Ok(()) => reply.ok(),
-            Err(errno) => reply.error(errno),
-        }
     }
 
     fn readdirplus(
         &self,
-        _request: &Request,
+        request: &Request,
         folder: INodeNo,
         _handle: FileHandle,
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        let listed = self.list(folder, offset, |name| {
-            let (about, bytes) = (attr(&name.attributes), OsStr::from_bytes(&name.name));
-            reply.add(
-                about.ino,
-                name.next,
-                bytes,
-                &View::VALID,
-                &about,
-                GENERATION,
-            )
+        let about = about(request, Kind::List, folder).at(offset, 0);
+        self.crew.submit(about, move |answers| {
+            let listed = answers.list(folder, offset, |name| {
+                let (about, bytes) = (attr(&name.attributes), OsStr::from_bytes(&name.name));
+                let valid = &View::VALID;
+                reply.add(about.ino, name.next, bytes, valid, &about, GENERATION)
+            });
+            match listed {
+                Ok(()) => reply.ok(),
+                Err(errno) => reply.error(errno),
+            }
         });
-        match listed {
-            Ok(()) => reply.ok(),
-            Err(errno) => reply.error(errno),
-        }
     }
 
     fn getxattr(
         &self,
-        _request: &Request,
+        request: &Request,
         node: INodeNo,
         name: &OsStr,
         size: u32,
         reply: ReplyXattr,
     ) {
-        let answer = self.ask(node, |view| view.xattr(node.0, name.as_bytes()));
-        answer_xattr(answer, size, reply);
+        let name = name.as_bytes().to_vec();
+        let about = about(request, Kind::Attribute, node);
+        self.crew.submit(about, move |answers| {
+            let answer = answers.ask(node, |view| view.xattr(node.0, &name));
+            answer_xattr(answer, size, reply);
+        });
     }
 
-    fn listxattr(&self, _request: &Request, node: INodeNo, size: u32, reply: ReplyXattr) {
-        let answer = self.ask(node, |view| view.xattr_names(node.0));
-        answer_xattr(answer, size, reply);
+    fn listxattr(&self, request: &Request, node: INodeNo, size: u32, reply: ReplyXattr) {
+        let about = about(request, Kind::AttributeNames, node);
+        self.crew.submit(about, move |answers| {
+            let answer = answers.ask(node, |view| view.xattr_names(node.0));
+            answer_xattr(answer, size, reply);
+        });
     }
 
     fn statfs(&self, _request: &Request, _node: INodeNo, reply: ReplyStatfs) {
-        let figures = self.view.figures();
+        let figures = self.crew.answers().view.figures();
         let (blocks, size) = (
             figures.bytes.div_ceil(u64::from(STATFS_BLOCK_BYTES)),
             STATFS_BLOCK_BYTES,

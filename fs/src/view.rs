@@ -7,7 +7,7 @@
 //! A folder's link count is 1, which programs that count links (`find`) know as "number of subfolders unknown":
 //! the true count would need all of a folder's entries read. Access and change times are the modification time.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use snap_store::{
     Content, ContentReader, DeviceNumber, Located, Manifest, Node, SnapshotId, Store, Timestamp,
@@ -169,6 +169,12 @@ impl View {
     #[must_use]
     pub fn snapshot(&self) -> &SnapshotId {
         &self.manifest.id
+    }
+
+    /// The folder of the store it reads from.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        self.store.root()
     }
 
     /// What stands under `name` in the folder `parent`; `None` when nothing does. Knows `.` and `..`.

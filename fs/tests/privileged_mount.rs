@@ -6,23 +6,21 @@
     reason = "a helper of a test may fail as the test itself"
 )]
 
+#[path = "shared/capture.rs"]
+mod capture;
+
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader},
-    os::{
-        fd::AsFd,
-        unix::fs::{FileExt, MetadataExt, PermissionsExt, chown},
-    },
+    os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
-use snap_fs::{
-    capture::{Exclude, Source, SourceKind, StatCache, build, scan, warm},
-    mount::{is_mounted, mount_bind_read_only, mount_overlay, unmount},
-};
-use snap_store::{HostFacts, Manifest, Origin, Silent, SnapshotId, Store};
+use capture::capture;
+use snap_fs::mount::{is_mounted, mount_bind_read_only, mount_overlay, unmount};
+use snap_store::SnapshotId;
 use snap_tests::{Tree, fill_nasty, fixture_folder, wait_for};
 use tempfile::TempDir;
 
@@ -112,40 +110,6 @@ impl Drop for Mounted {
             }
         }
     }
-}
-
-fn capture(root: &Path, folder: &Path) -> SnapshotId {
-    let store = Store::ensure(root).unwrap();
-    let id = SnapshotId::random();
-    let draft = store.begin(id).unwrap();
-    let top = File::open(folder).unwrap();
-    let (exclude, mut cache) = (Exclude::default(), StatCache::default());
-    let source = Source {
-        folder: top.as_fd(),
-        kind: SourceKind::Plain,
-        exclude: &exclude,
-    };
-    warm(&draft, &source, &mut cache, &Silent).unwrap();
-    let scanned = scan(&source, &cache, &Silent).unwrap();
-    let tree = build(&draft, scanned, None, &mut cache, &Silent).unwrap();
-    let manifest = Manifest {
-        id,
-        namespace: "default".parse().unwrap(),
-        created_at: 0,
-        name: None,
-        expires_at: None,
-        labels: Default::default(),
-        root: tree.root,
-        root_meta: tree.root_meta,
-        links: tree.links,
-        logical_bytes: tree.logical_bytes,
-        stored_bytes: 0,
-        pause_us: 0,
-        origin: Origin::Path(folder.display().to_string()),
-        host: HostFacts::default(),
-    };
-    draft.commit(manifest).unwrap();
-    id
 }
 
 /// Bytes that look random and do not compress.

@@ -221,17 +221,30 @@ impl Host {
     /// # Errors
     /// When `/proc` cannot be read.
     pub fn mount_servers(&self) -> Result<Vec<u32>> {
-        let root = self.root().to_string_lossy().into_owned();
-        let mut found = Vec::new();
-        for entry in std::fs::read_dir("/proc").context("Read /proc")? {
-            let path = entry.context("Read /proc")?.path();
-            let command = std::fs::read(path.join("cmdline")).unwrap_or_default();
-            let command = String::from_utf8_lossy(&command).replace('\0', " ");
-            let name = path.file_name().and_then(|name| name.to_str());
-            let pid: Option<u32> = name.and_then(|name| name.parse().ok());
-            let is_server = command.contains("snapshotd-mount serve") && command.contains(&root);
-            found.extend(pid.filter(|_| is_server));
-        }
-        Ok(found)
+        processes("snapshotd-mount serve", self.root())
     }
+
+    /// The process ids of the holders of this host's daemon.
+    ///
+    /// # Errors
+    /// When `/proc` cannot be read.
+    pub fn holders(&self) -> Result<Vec<u32>> {
+        processes("snapshotd-mount hold", self.state())
+    }
+}
+
+/// The processes whose command line holds both.
+fn processes(verb: &str, folder: &Path) -> Result<Vec<u32>> {
+    let folder = folder.to_string_lossy();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").context("Read /proc")? {
+        let path = entry.context("Read /proc")?.path();
+        let command = std::fs::read(path.join("cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        let name = path.file_name().and_then(|name| name.to_str());
+        let pid: Option<u32> = name.and_then(|name| name.parse().ok());
+        let is_ours = command.contains(verb) && command.contains(&*folder);
+        found.extend(pid.filter(|_| is_ours));
+    }
+    Ok(found)
 }

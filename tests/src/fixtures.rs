@@ -87,7 +87,10 @@ pub fn fixture_folder(name: &str) -> Result<PathBuf> {
 }
 
 /// The path of one of our programs, built before the tests.
-pub(crate) fn program(name: &str) -> Result<PathBuf> {
+///
+/// # Errors
+/// When it is not built.
+pub fn program(name: &str) -> Result<PathBuf> {
     let test = env::current_exe().context("Find this test's own program")?;
     let found = test
         .ancestors()

@@ -25,7 +25,7 @@ mod snapshots;
 pub use answer::Answer;
 pub use compare::{Kind, Node, Tree};
 pub use daemon::Daemon;
-pub use fixtures::{Image, fixture_folder, script};
+pub use fixtures::{Image, fixture_folder, program, script};
 pub use held::HeldCapture;
 pub use host::{Host, HostOptions};
 pub use loops::LoopFolder;

@@ -1,12 +1,16 @@
-//! `mount` and `unmount`: a snapshot as a folder of the host.
+//! `mount` and `unmount`: a snapshot as a folder of the host. `upgrade-mounts`: new servers under mounts in use.
 
 use std::path::PathBuf;
 
 use clap::Args;
-use snap_api::{MountRequest, MountView, UnmountRequest};
+use snap_api::{
+    ErrorCode, MountRequest, MountUpgrade, MountView, MountsUpgraded, UnmountRequest,
+    UpgradeMountsRequest, UpgradeResult,
+};
 
 use crate::{
     failure::Failure,
+    screen::table,
     session::{Session, answer},
     values,
     words::{clean, short_id},
@@ -50,6 +54,18 @@ pub(crate) struct UnmountArgs {
     folder: PathBuf,
 }
 
+/// Replaces every mount server with the installed binary.
+///
+/// For use after an upgrade of the package; `systemctl reload snapshotd` does the same. Containers and mounted folders
+/// stay in use: their reads wait a moment and none fails. A new server that does not become ready leaves the old one
+/// serving, and the others are replaced all the same; the exit code is 7 then. Needs Linux 6.9 or later, and root.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Example:
+  snapctl upgrade-mounts -o json | jq '.mounts[] | select(.result == \"failed\")'
+
+With --quiet it prints the snapshots alone whose server could not be replaced.")]
+pub(crate) struct UpgradeMountsArgs {}
+
 /// Runs `mount`.
 pub(crate) async fn mount(session: &Session, args: MountArgs) -> Result<(), Failure> {
     let request = MountRequest {
@@ -70,6 +86,65 @@ pub(crate) async fn unmount(session: &Session, args: UnmountArgs) -> Result<(), 
     };
     let view = answer(session.client.unmount(session.soon(), request).await)?;
     show(session, &view, "Unmounted")
+}
+
+/// Runs `upgrade-mounts`.
+pub(crate) async fn upgrade(session: &Session) -> Result<(), Failure> {
+    let called = session
+        .client
+        .upgrade_mounts(session.at_last(), UpgradeMountsRequest {})
+        .await;
+    let upgraded = answer(called)?;
+    let has_failed = |mount: &&MountUpgrade| mount.result == UpgradeResult::Failed;
+    let failed: Vec<&str> = upgraded
+        .mounts
+        .iter()
+        .filter(has_failed)
+        .map(|mount| mount.snapshot.as_str())
+        .collect();
+    session
+        .screen
+        .show(&upgraded, &failed, || render_upgrades(&upgraded))?;
+    match failed.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::Found(ErrorCode::Unavailable)),
+    }
+}
+
+fn render_upgrades(upgraded: &MountsUpgraded) -> String {
+    let pid = |pid: Option<u32>| pid.map_or_else(|| "none".to_owned(), |pid| pid.to_string());
+    let rows: Vec<Vec<String>> = upgraded
+        .mounts
+        .iter()
+        .map(|mount| {
+            let result = match mount.result {
+                UpgradeResult::Upgraded => "upgraded",
+                UpgradeResult::Started => "started",
+                UpgradeResult::Failed => "failed",
+            };
+            let why = mount.error.as_ref();
+            vec![
+                short_id(&mount.snapshot).to_owned(),
+                pid(mount.old_pid),
+                pid(mount.new_pid),
+                mount.elapsed_ms.to_string(),
+                result.to_owned(),
+                why.map(ToString::to_string).unwrap_or_default(),
+            ]
+        })
+        .collect();
+    if rows.is_empty() {
+        return "No snapshot is served\n".to_owned();
+    }
+    let head = [
+        "SERVED SNAPSHOT",
+        "OLD PID",
+        "NEW PID",
+        "MS",
+        "RESULT",
+        "TROUBLE",
+    ];
+    table(&head, &rows, &[3])
 }
 
 fn show(session: &Session, view: &MountView, verb: &str) -> Result<(), Failure> {

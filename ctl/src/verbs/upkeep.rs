@@ -4,7 +4,8 @@ use std::time::SystemTime;
 
 use clap::Args;
 use snap_api::{
-    BackupStatus, Check, CheckResult, DoctorReport, ErrorCode, Status, StatusRequest, VerifyRequest,
+    BackupStatus, Check, CheckResult, DoctorReport, ErrorCode, MountStatus, Status, StatusRequest,
+    VerifyRequest,
 };
 
 use crate::{
@@ -15,6 +16,9 @@ use crate::{
     verbs::outcome,
     words::{clean, count, moment, relative, short_id, size},
 };
+
+/// A request that is in flight for so long is shown to people.
+const SLOW_MS: u64 = 1000;
 
 /// Reads stored data back and compares it with its digests.
 ///
@@ -177,21 +181,74 @@ fn render_mounts(status: &Status) -> String {
                 pid.unwrap_or_else(|| "none".to_owned()),
                 mount.users.to_string(),
                 mount.restarts.to_string(),
-                mount.failure.as_deref().map(clean).unwrap_or_default(),
+                mount.in_flight.to_string(),
+                trouble(mount),
             ]
         })
         .collect();
-    table(
+    let mut text = table(
         &[
             "SERVED SNAPSHOT",
             "SERVER PID",
             "USERS",
             "RESTARTS",
+            "IN FLIGHT",
             "TROUBLE",
         ],
         &rows,
         &[],
-    )
+    );
+    text.push_str(&render_slow_requests(status));
+    text
+}
+
+/// What is wrong with a mount, if anything is.
+fn trouble(mount: &MountStatus) -> String {
+    let mut found: Vec<String> = mount.failure.iter().map(|failure| clean(failure)).collect();
+    if mount.lingers {
+        found.push("unmounted here, held elsewhere".to_owned());
+    }
+    if mount.refused > 0 {
+        found.push(format!(
+            "{} not answered in time",
+            count(mount.refused, "request")
+        ));
+    }
+    if mount.lost_threads > 0 {
+        found.push(format!("{} held up", count(mount.lost_threads, "thread")));
+    }
+    found.join("; ")
+}
+
+/// Requests that should have been answered long ago.
+fn render_slow_requests(status: &Status) -> String {
+    let mut rows = Vec::new();
+    for mount in &status.mounts {
+        let slow = mount
+            .requests
+            .iter()
+            .filter(|request| request.age_ms >= SLOW_MS);
+        rows.extend(slow.map(|request| {
+            let path = request.path.clone();
+            vec![
+                short_id(&mount.snapshot).to_owned(),
+                request.kind.clone(),
+                path.unwrap_or_else(|| format!("node {}", request.node)),
+                request.offset.to_string(),
+                format!(
+                    "{}.{} s",
+                    request.age_ms / 1000,
+                    request.age_ms % 1000 / 100
+                ),
+                if request.refused { "refused" } else { "waits" }.to_owned(),
+            ]
+        }));
+    }
+    if rows.is_empty() {
+        return String::new();
+    }
+    let head = ["SLOW REQUEST OF", "KIND", "PATH", "OFFSET", "AGE", "STATE"];
+    format!("\n{}", table(&head, &rows, &[3, 4]))
 }
 
 /// The checks that are at least as bad as `least`, each with its hint below it.

@@ -15,9 +15,10 @@ use snap_api::{
     Answer, BackedUp, BackupRequest, Check, ContainerRequest, ContainerView, CopyRequest,
     CreateRequest, DiffEntry, DiffRequest, DoctorReport, ErrorReport, Hello, HelloRequest,
     JobRequest, JobStarted, JobView, JobWaitRequest, LabelRequest, ListRequest, MountRequest,
-    MountView, Page, ReferenceRequest, RemoveRequest, Removed, RestoreRequest, SnapshotDetail,
-    SnapshotView, Snapshotd, SnapshotdRequest, SnapshotdResponse, Status, StatusRequest,
-    TagRequest, TreeEntry, TreeRequest, TtlRequest, UnmountRequest, VerifyRequest,
+    MountUpgrade, MountView, MountsUpgraded, Page, ReferenceRequest, RemoveRequest, Removed,
+    RestoreRequest, SnapshotDetail, SnapshotView, Snapshotd, SnapshotdRequest, SnapshotdResponse,
+    Status, StatusRequest, TagRequest, TreeEntry, TreeRequest, TtlRequest, UnmountRequest,
+    UpgradeMountsRequest, VerifyRequest,
 };
 use tarpc::{
     context::Context,
@@ -47,6 +48,8 @@ pub(crate) struct Script {
     pub(crate) entries: Vec<TreeEntry>,
     /// Differences.
     pub(crate) differences: Vec<DiffEntry>,
+    /// What becomes of mount servers that are to be replaced.
+    pub(crate) upgrades: Vec<MountUpgrade>,
     /// What doctor finds.
     pub(crate) checks: Vec<Check>,
 }
@@ -343,5 +346,14 @@ impl Snapshotd for Fake {
             bytes: 4096,
             elapsed_us: 1500,
         })
+    }
+    async fn upgrade_mounts(
+        self,
+        _: Context,
+        request: UpgradeMountsRequest,
+    ) -> Answer<MountsUpgraded> {
+        self.note("upgrade_mounts", &request)?;
+        let mounts = self.0.script.lock().unwrap().upgrades.clone();
+        Ok(MountsUpgraded { mounts })
     }
 }

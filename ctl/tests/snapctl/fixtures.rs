@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, process::Output};
 
 use snap_api::{
     BackupStatus, ContainerView, Created, ErrorCode, ErrorReport, JobOutcome, JobState, JobView,
-    MountStatus, ProgressView, Restored, SnapshotDetail, SnapshotState, SnapshotView, Status,
-    WirePath,
+    MountStatus, ProgressView, RequestInFlight, Restored, SnapshotDetail, SnapshotState,
+    SnapshotView, Status, WirePath,
 };
 
 pub(crate) const ID: &str = "0123456789abcdef0123456789abcdef";
@@ -157,6 +157,19 @@ pub(crate) fn status() -> Status {
             users: 2,
             restarts: 3,
             failure: None,
+            lingers: true,
+            in_flight: 5,
+            refused: 2,
+            lost_threads: 1,
+            requests: vec![RequestInFlight {
+                kind: "read".to_owned(),
+                node: 7,
+                path: Some("/data".to_owned()),
+                offset: 4096,
+                size: 131_072,
+                age_ms: 2345,
+                refused: false,
+            }],
         }],
         next_expiry_at: None,
         backup: BackupStatus {

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 use snap_api::{
-    Check, CheckResult, DiffEntry, DiffKind, DoctorReport, SnapshotView, TreeEntry, WirePath,
+    Check, CheckResult, DiffEntry, DiffKind, DoctorReport, ErrorCode, ErrorReport, MountUpgrade,
+    SnapshotView, TreeEntry, UpgradeResult, WirePath,
 };
 
 use crate::{
@@ -192,4 +193,73 @@ fn containers_and_jobs_are_listed() {
     let jobs = daemon.run(&["jobs"]);
     assert!(stdout(&jobs).contains("reading: 3 files, 2.0 KiB"));
     assert!(stdout(&jobs).contains("Job 7c1e was cancelled"));
+}
+
+#[test]
+fn status_shows_what_is_wrong_with_mounts_and_what_waits() {
+    let output = Daemon::start(Script::default()).run(&["status"]);
+    let said = stdout(&output);
+    let trouble =
+        "unmounted here, held elsewhere; 2 requests not answered in time; 1 thread held up";
+    assert!(said.contains(trouble), "{said}");
+    let slow = said.lines().last().unwrap();
+    let words: Vec<&str> = slow.split_whitespace().collect();
+    assert_eq!(words[1..], ["read", "/data", "4096", "2.3", "s", "waits"]);
+}
+
+fn upgrade(result: UpgradeResult, new_pid: Option<u32>) -> MountUpgrade {
+    let failed = result == UpgradeResult::Failed;
+    let error = || {
+        ErrorReport::new(
+            ErrorCode::Unavailable,
+            "mount-server-failed",
+            "It is broken",
+        )
+    };
+    MountUpgrade {
+        snapshot: fixtures::ID.to_owned(),
+        old_pid: Some(88),
+        new_pid,
+        elapsed_ms: 42,
+        result,
+        error: failed.then(error),
+    }
+}
+
+#[test]
+fn upgraded_mounts_are_listed_with_both_servers() {
+    let upgrades = vec![upgrade(UpgradeResult::Upgraded, Some(99))];
+    let daemon = Daemon::start(Script {
+        upgrades,
+        ..Script::default()
+    });
+    let output = daemon.run(&["upgrade-mounts"]);
+    let words: Vec<&str> = stdout(&output)
+        .lines()
+        .nth(1)
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    assert_eq!(words[1..], ["88", "99", "42", "upgraded"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(stdout(&daemon.run(&["upgrade-mounts", "-q"])), "");
+}
+
+#[test]
+fn a_mount_that_is_not_upgraded_is_bad_news() {
+    let upgrades = vec![
+        upgrade(UpgradeResult::Upgraded, Some(99)),
+        upgrade(UpgradeResult::Failed, Some(88)),
+    ];
+    let daemon = Daemon::start(Script {
+        upgrades,
+        ..Script::default()
+    });
+    let output = daemon.run(&["upgrade-mounts"]);
+    assert_eq!(output.status.code(), Some(7));
+    let last = stdout(&output).lines().last().unwrap();
+    let words: Vec<&str> = last.split_whitespace().collect();
+    assert_eq!(words[4..], ["failed", "It", "is", "broken"]);
+    let output = daemon.run(&["upgrade-mounts", "-q"]);
+    assert_eq!(stdout(&output), format!("{}\n", fixtures::ID));
 }

@@ -153,3 +153,8 @@ fn a_path_that_is_no_text_arrives_byte_for_byte() {
         .unwrap();
     assert_eq!(daemon.seen("tree")[0]["path"], "/a\\xff\\\\b");
 }
+
+#[test]
+fn upgrade_mounts_names_nothing() {
+    assert_eq!(asked("upgrade_mounts", &["upgrade-mounts"]), json!({}));
+}

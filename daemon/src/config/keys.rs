@@ -40,7 +40,7 @@ impl Key {
     }
 }
 
-pub(super) const KEYS: [Key; 19] = [
+pub(super) const KEYS: [Key; 20] = [
     Key {
         name: "root",
         about: "Folder of the store, the catalogue and the writable layers of restored containers",
@@ -130,9 +130,18 @@ pub(super) const KEYS: [Key; 19] = [
     },
     Key {
         name: "mount_threads",
-        about: "Threads of each mount server",
+        about: "Requests each mount server answers at once; more while some of them hang",
         get: |config| config.mount_threads.to_string(),
         set: |config, value| values::count(value, 1..=64).map(|count| config.mount_threads = count),
+    },
+    Key {
+        name: "read_deadline",
+        about: "After this long a read that the store does not answer is an input/output error",
+        get: |config| values::duration_text(config.read_deadline),
+        set: |config, value| {
+            values::duration(value, 1..=24 * 60 * 60)
+                .map(|duration| config.read_deadline = duration)
+        },
     },
     Key {
         name: "reserve_bytes",

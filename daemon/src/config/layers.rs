@@ -27,7 +27,7 @@ const AFTER_HELP: &str = "\
 Signals:
   TERM, INT   Stop: nothing new is accepted, running jobs are cancelled and undone, mounts and restored
               containers go on
-  HUP         Ignored
+  HUP         Reload: every mount server is replaced with the installed binary, under use
 
 Exit codes:
   0  Stopped as it was told to

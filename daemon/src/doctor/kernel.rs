@@ -33,7 +33,7 @@ pub(super) fn kernel(release: &str) -> Check {
         Some(found) if found >= LEAST_KERNEL => warning(
             name,
             release,
-            "from 6.9 on, a mount whose server died loses no request when a new one takes it over",
+            "from 6.9 on, a mount whose server died loses no request, and `snapctl upgrade-mounts` works",
         ),
         Some(_) => problem(name, release, "5.15 is the oldest kernel this works on"),
         None => warning(

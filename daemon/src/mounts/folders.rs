@@ -64,14 +64,17 @@ pub async fn mount_folder(
 /// `NotFound` when no snapshot is mounted there, `Conflict` when a process uses it.
 pub async fn unmount_folder(host: &Host, path: &Path) -> Result<MountView> {
     let (asked, catalogue) = (path.to_owned(), host.catalogue.clone());
+    let lingers = host.mounts.lingers_at(path);
     let record = blocking(move || {
         let mounts = catalogue.mounts()?;
         let path = real(&asked).unwrap_or_else(|_| asked.clone());
         let found = mounts.into_iter().find(|record| record.path == path);
-        found.ok_or_else(|| StoreError::NotFound {
-            what: "Mount",
-            name: asked.display().to_string(),
-        })
+        found
+            .filter(|_| !lingers)
+            .ok_or_else(|| StoreError::NotFound {
+                what: "Mount",
+                name: asked.display().to_string(),
+            })
     })
     .await?;
     let point = record.path.clone();

@@ -7,40 +7,49 @@ use std::{
 };
 
 use snap_fs::holder::Holder;
-use snap_store::{Error as StoreError, SnapshotId};
+use snap_store::Error as StoreError;
 use tokio::process::Command;
 use tracing::warn;
 
-use super::{places::Places, server};
+use super::{
+    places::{Place, Places},
+    server,
+};
 use crate::{blocking::blocking, error::Result};
 
 /// Has the device held, by a new holder when there is none.
-pub(super) async fn put(places: &Arc<Places>, id: &SnapshotId, device: &OwnedFd) {
-    if let Err(error) = try_put(places, id, device).await {
-        warn!(snapshot = %id, %error, "No holder keeps the device of a mount");
+pub(super) async fn put(places: &Arc<Places>, place: Place, device: &OwnedFd) {
+    if let Err(error) = try_put(places, place, device).await {
+        warn!(mount = %place, %error, "No holder keeps the device of a mount");
     }
 }
 
-async fn try_put(places: &Arc<Places>, id: &SnapshotId, device: &OwnedFd) -> Result<()> {
+async fn try_put(places: &Arc<Places>, place: Place, device: &OwnedFd) -> Result<()> {
     let device = device
         .try_clone()
         .map_err(StoreError::io("duplicate", "/dev/fuse"))?;
     ensure_holder(places).await?;
-    let (holder, name) = (Holder::at(&places.holder_socket()), id.to_string());
+    let (holder, name) = (Holder::at(&places.holder_socket()), place.to_string());
     blocking(move || holder.put(&name, device.as_fd())).await
 }
 
 /// The device as the holder has it.
-pub(super) async fn get(places: &Places, id: &SnapshotId) -> Option<OwnedFd> {
-    let (holder, name) = (Holder::at(&places.holder_socket()), id.to_string());
+pub(super) async fn get(places: &Places, place: Place) -> Option<OwnedFd> {
+    let (holder, name) = (Holder::at(&places.holder_socket()), place.to_string());
     let held = blocking(move || holder.get(&name)).await;
     held.ok().flatten()
 }
 
 /// Has it let go; there may be no holder.
-pub(super) async fn remove(places: &Places, id: &SnapshotId) {
-    let (holder, name) = (Holder::at(&places.holder_socket()), id.to_string());
+pub(super) async fn remove(places: &Places, place: Place) {
+    let (holder, name) = (Holder::at(&places.holder_socket()), place.to_string());
     let _ = blocking(move || holder.remove(&name)).await;
+}
+
+/// The names of what is held; empty when no holder answers.
+pub(super) async fn list(places: &Places) -> Vec<String> {
+    let holder = Holder::at(&places.holder_socket());
+    blocking(move || holder.list()).await.unwrap_or_default()
 }
 
 /// Has everything let go that belongs to no mount.
@@ -48,11 +57,7 @@ pub(super) async fn forget_strangers(places: &Arc<Places>) {
     let places = places.clone();
     let forget = move || -> Result<(), StoreError> {
         let holder = Holder::at(&places.holder_socket());
-        let ours: Vec<_> = places
-            .snapshots()?
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let ours: Vec<_> = places.all()?.iter().map(ToString::to_string).collect();
         for name in holder.list()?.iter().filter(|name| !ours.contains(name)) {
             holder.remove(name)?;
         }

@@ -2,20 +2,19 @@
 
 use std::{sync::Arc, time::Instant};
 
-use snap_store::SnapshotId;
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender},
     task::JoinSet,
 };
 use tracing::warn;
 
-use super::{Mounts, Users, in_task, served, server::ServerId};
+use super::{Mounts, Users, in_task, places::Place, served, server::ServerId};
 use crate::{error::Result, host::Host};
 
 /// The end of a server that nobody told to end.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Death {
-    pub(super) snapshot: SnapshotId,
+    pub(super) place: Place,
     pub(super) server: ServerId,
 }
 
@@ -47,7 +46,7 @@ async fn revive(host: Arc<Host>, death: Death) {
             Ok(()) => return,
             Err(error) => {
                 let error: &dyn std::error::Error = &error;
-                warn!(snapshot = %death.snapshot, error, "Cannot start a mount server again yet");
+                warn!(mount = %death.place, error, "Cannot start a mount server again yet");
             }
         }
     }
@@ -56,23 +55,26 @@ async fn revive(host: Arc<Host>, death: Death) {
 impl Mounts {
     /// How long to wait before the server is started again; `None` when another has taken its place.
     async fn next_try(&self, death: Death) -> Option<std::time::Duration> {
-        let mut slot = self.lock(&death.snapshot).await;
+        let mut slot = self.places.slots.lock(death.place).await;
         let served = slot.as_mut()?;
         (served.server() == Some(death.server)).then(|| served.setbacks.next_delay(Instant::now()))
     }
 
     /// Starts a server in the place of the one that died; ends the mount when nobody uses it.
     async fn revive(&self, host: &Host, death: Death) -> Result<()> {
-        let id = death.snapshot;
-        if Users::of(host, &id).count().await? == 0 {
-            return self.release(host, &id).await;
+        let (place, places) = (death.place, self.places.clone());
+        if place.lingers() {
+            if self.end_if_let_go(host, place).await? {
+                return Ok(());
+            }
+        } else if Users::of(host, &place.snapshot).count(&places).await? == 0 {
+            return self.release(host, &place.snapshot).await;
         }
-        let mut slot = self.lock(&id).await;
-        let places = self.places.clone();
+        let mut slot = self.places.slots.lock(place).await;
         in_task(async move {
             match slot.as_mut() {
                 Some(served) if served.server() == Some(death.server) => {
-                    served::revive(&places, id, served).await
+                    served::revive(&places, place, served).await
                 }
                 _ => Ok(()),
             }

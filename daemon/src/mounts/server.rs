@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     process::Stdio,
     sync::{
@@ -21,20 +21,26 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 use snap_api::{ErrorCode, ErrorReport};
-use snap_store::SnapshotId;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
 };
 use tracing::{info, warn};
 
-use super::{keeper::Death, places::Places};
+use super::{
+    keeper::Death,
+    places::{Place, Places},
+};
 use crate::error::{Error, Result};
 
 /// How long a process may take to say that it is ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a process that should end is looked at.
 const POLL: Duration = Duration::from_millis(20);
+/// How long a killed process may take to be gone, unless it waits for a disk.
+const DEATH_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often it is looked at: requests wait for its end.
+const DEATH_POLL: Duration = Duration::from_millis(2);
 /// Bytes at the end of a log that are searched for its last line.
 const LOG_TAIL_BYTES: usize = 4096;
 
@@ -67,11 +73,35 @@ impl ServerId {
         while self.is_alive() && Instant::now() < deadline {
             tokio::time::sleep(POLL).await;
         }
-        let Some(process) = self.descriptor() else {
-            return;
-        };
-        warn!(pid = self.pid, "Killing a mount server that does not end");
-        if let Err(error) = pidfd_send_signal(&process, Signal::KILL) {
+        if self.is_alive() {
+            warn!(pid = self.pid, "Killing a mount server that does not end");
+            self.kill();
+        }
+    }
+
+    /// Ends it at once, also when it is stopped, and hands over what it had taken to who serves `device` now.
+    pub(super) async fn retire(self, device: &OwnedFd) {
+        self.kill();
+        let deadline = Instant::now() + DEATH_TIMEOUT;
+        while self.is_alive() && Instant::now() < deadline {
+            tokio::time::sleep(DEATH_POLL).await;
+        }
+        send_again(device.as_fd());
+        if self.is_alive() {
+            warn!(pid = self.pid, "A killed mount server waits for a disk");
+            // What else it may have taken until then.
+            let device = device.try_clone();
+            tokio::spawn(async move {
+                self.ended().await;
+                device.iter().for_each(|device| send_again(device.as_fd()));
+            });
+        }
+    }
+
+    fn kill(self) {
+        if let Some(process) = self.descriptor()
+            && let Err(error) = pidfd_send_signal(&process, Signal::KILL)
+        {
             warn!(pid = self.pid, %error, "Cannot kill a mount server");
         }
     }
@@ -132,7 +162,7 @@ pub(super) enum Begin {
 /// Starts the server of a mounted snapshot and waits until it serves. It is expected to live until `is_ending`.
 pub(super) async fn start(
     places: &Places,
-    id: SnapshotId,
+    place: Place,
     device: &OwnedFd,
     begin: Begin,
     is_ending: Arc<AtomicBool>,
@@ -140,25 +170,26 @@ pub(super) async fn start(
     let device = device
         .try_clone()
         .map_err(Error::io("duplicate", "/dev/fuse"))?;
+    let deadline_ms = places.read_deadline.as_millis();
     let mut command = Command::new(&places.mount_server);
     command
         .arg("serve")
         .arg("--root")
         .arg(&places.root)
-        .args(["--snapshot", &id.to_string()])
+        .args(["--snapshot", &place.snapshot.to_string()])
         .args(["--cache-bytes", &places.cache_bytes.to_string()])
         .args(["--threads", &places.threads.to_string()])
+        .args(["--read-deadline-ms", &deadline_ms.to_string()])
+        .arg("--pulse")
+        .arg(places.pulse(place))
         .stdin(Stdio::from(device));
     if begin == Begin::Resuming {
         command.arg("--resume");
     }
-    let log = places.log(&id);
+    let log = places.log(place);
     let (child, server) = start_ready(&mut command, &log).await?;
     let watched = Watched {
-        death: Death {
-            snapshot: id,
-            server,
-        },
+        death: Death { place, server },
         is_ending,
         log,
     };
@@ -206,20 +237,17 @@ pub(super) async fn start_ready(command: &mut Command, log: &Path) -> Result<(Ch
 /// Reports the end of a server that an earlier daemon started, unless it was to end.
 pub(super) fn watch_adopted(
     places: &Places,
-    id: SnapshotId,
+    place: Place,
     server: ServerId,
     is_ending: Arc<AtomicBool>,
 ) {
-    let (deaths, log) = (places.deaths.clone(), places.log(&id));
+    let (deaths, log) = (places.deaths.clone(), places.log(place));
     tokio::spawn(async move {
         server.ended().await;
         if !is_ending.load(Ordering::Acquire) {
             let said = last_words(&log);
-            warn!(snapshot = %id, said, "A mount server has ended, and was not told to");
-            let _ = deaths.send(Death {
-                snapshot: id,
-                server,
-            });
+            warn!(mount = %place, said, "A mount server has ended, and was not told to");
+            let _ = deaths.send(Death { place, server });
         }
     });
 }
@@ -235,21 +263,21 @@ impl Watched {
     /// Reaps the server; true when it was not to end and somebody may still need it.
     async fn child_died(&self, mut child: Child) -> bool {
         let status = child.wait().await;
-        let snapshot = self.death.snapshot;
+        let mount = self.death.place;
         match status {
             _ if self.is_ending.load(Ordering::Acquire) => {
-                info!(%snapshot, "A mount server has ended");
+                info!(%mount, "A mount server has ended");
                 return false;
             }
             Ok(status) if status.success() => {
-                warn!(%snapshot, "A snapshot was unmounted by somebody else");
+                info!(%mount, "A mount is gone, and its server with it");
                 return false;
             }
             Ok(status) => {
                 let said = last_words(&self.log);
-                warn!(%snapshot, %status, said, "A mount server has died");
+                warn!(%mount, %status, said, "A mount server has died");
             }
-            Err(error) => warn!(%snapshot, %error, "Cannot wait for a mount server"),
+            Err(error) => warn!(%mount, %error, "Cannot wait for a mount server"),
         }
         true
     }
@@ -262,8 +290,14 @@ fn not_ready(program: &Path, log: &Path) -> Error {
         .into()
 }
 
+fn send_again(device: BorrowedFd<'_>) {
+    if let Err(error) = snap_fs::serve::resend(device) {
+        warn!(%error, "Requests that a mount server had taken wait until the mount ends");
+    }
+}
+
 /// The last line of a log.
-fn last_words(log: &Path) -> String {
+pub(super) fn last_words(log: &Path) -> String {
     let said = fs::read(log).unwrap_or_default();
     let tail = &said[said.len().saturating_sub(LOG_TAIL_BYTES)..];
     let tail = String::from_utf8_lossy(tail);

@@ -9,9 +9,9 @@ use snap_api::{
     BackedUp, BackupRequest, ContainerRequest, ContainerView, CopyRequest, CreateRequest,
     DiffEntry, DiffRequest, DoctorReport, ErrorCode, ErrorReport, Hello, HelloRequest, JobRequest,
     JobStarted, JobView, JobWaitRequest, LabelRequest, ListRequest, MountRequest, MountView,
-    PROTOCOL_MAJOR, PROTOCOL_MINOR, Page, ReferenceRequest, RemoveRequest, Removed, RestoreRequest,
-    SnapshotDetail, SnapshotView, Snapshotd, Status, StatusRequest, TagRequest, TreeEntry,
-    TreeRequest, TtlRequest, UnmountRequest, VerifyRequest,
+    MountsUpgraded, PROTOCOL_MAJOR, PROTOCOL_MINOR, Page, ReferenceRequest, RemoveRequest, Removed,
+    RestoreRequest, SnapshotDetail, SnapshotView, Snapshotd, Status, StatusRequest, TagRequest,
+    TreeEntry, TreeRequest, TtlRequest, UnmountRequest, UpgradeMountsRequest, VerifyRequest,
 };
 use tarpc::context::Context;
 use tokio::sync::Semaphore;
@@ -19,7 +19,9 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
 
 use super::{browse, changes, parse, peer::Peer, tree, work};
-use crate::{backup, containers, doctor, error::Result, host::Host, jobs::panicked, status};
+use crate::{
+    backup, containers, doctor, error::Result, host::Host, jobs::panicked, mounts, status,
+};
 
 type Answer<T> = Result<T, ErrorReport>;
 
@@ -346,6 +348,15 @@ impl Snapshotd for Api {
         self.change("backup", &subject, move |host| async move {
             peer.require_root("write files of the host")?;
             backup::to_file(&host, parse::host_path(&request.path)?).await
+        })
+        .await
+    }
+
+    async fn upgrade_mounts(self, _: Context, _: UpgradeMountsRequest) -> Answer<MountsUpgraded> {
+        let peer = self.peer;
+        self.change("upgrade-mounts", "all", move |host| async move {
+            peer.require_root_for_service("replace the mount servers")?;
+            Ok(mounts::upgrade(&host).await)
         })
         .await
     }

@@ -33,12 +33,22 @@ impl Peer {
     /// Refuses what reaches into the host's own files unless it is root that asks: the daemon would read and
     /// write there with rights its peer does not have.
     pub(super) fn require_root(self, what: &str) -> Result<()> {
+        let hint = "It touches files of the host with the daemon's rights; run it as root";
+        self.root_or(what, hint)
+    }
+
+    /// Refuses what looks after the service itself, as starting and stopping it does, unless it is root that asks.
+    pub(super) fn require_root_for_service(self, what: &str) -> Result<()> {
+        self.root_or(what, "It is upkeep of the service; run it as root")
+    }
+
+    fn root_or(self, what: &str, hint: &str) -> Result<()> {
         if self.uid == 0 {
             return Ok(());
         }
         let message = format!("Only root may {what}");
         Err(ErrorReport::new(ErrorCode::Denied, "denied", message)
-            .hint("It touches files of the host with the daemon's rights; run it as root")
+            .hint(hint)
             .into())
     }
 }

@@ -16,6 +16,7 @@ use std::{
 };
 
 use fuser::{Config, Filesystem, Session, SessionACL};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use tracing::warn;
 
@@ -94,6 +95,16 @@ pub fn resend(device: BorrowedFd<'_>) -> io::Result<()> {
     message.extend(0_u64.to_ne_bytes());
     rustix::io::write(device, &message)?;
     Ok(())
+}
+
+/// Answers a request with an input/output error, in the place of a thread that may still be at it. The thread's own answer
+/// comes too late then, which the kernel takes no notice of; when the thread is faster, the same holds of this one.
+pub(super) fn refuse(device: BorrowedFd<'_>, unique: u64) {
+    let mut message = Vec::with_capacity(ANSWER_HEADER_BYTES);
+    message.extend(16_u32.to_ne_bytes());
+    message.extend((-Errno::IO.raw_os_error()).to_ne_bytes());
+    message.extend(unique.to_ne_bytes());
+    let _ = rustix::io::write(device, &message);
 }
 
 /// An INIT as the kernel would send it.

@@ -49,6 +49,9 @@ async fn others_than_root_do_not_reach_into_the_host() {
         api().backup(context(), request).await.unwrap_err().code,
         ErrorCode::Denied
     );
+    let request = snap_api::UpgradeMountsRequest {};
+    let refused = api().upgrade_mounts(context(), request).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::Denied);
     let request = RestoreRequest {
         namespace: "default".to_owned(),
         reference: "app".to_owned(),

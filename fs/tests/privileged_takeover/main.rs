@@ -1,4 +1,4 @@
-//! Mount servers are killed and replaced under readers that compare every byte. Needs root and /dev/fuse; every
+//! Mount servers are killed, replaced and held up under readers that compare every byte. Needs root and /dev/fuse; every
 //! mount and process is undone.
 
 #![expect(
@@ -6,166 +6,36 @@
     reason = "a helper of a test may fail as the test itself"
 )]
 
+#[path = "../shared/capture.rs"]
+mod capture;
+mod deadline;
+mod mounted;
+
 use std::{
     fs::{self, File},
-    io::{BufRead, BufReader, Write},
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::fs::FileExt,
-    },
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    io::Write,
+    os::{fd::AsFd, unix::fs::FileExt},
+    path::Path,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
+use mounted::{Mounted, Serving};
 use rustix::fs::{Advice, fadvise};
 use snap_fs::{
-    capture::{Exclude, Source, SourceKind, StatCache, build, scan, warm},
-    mount::{is_mounted, mount_fuse, unmount},
+    mount::{is_mounted, unmount},
     serve::resend,
 };
-use snap_store::{HostFacts, Manifest, Origin, Silent, SnapshotId, Store};
-use snap_tests::{Dice, fixture_folder, rounds, wait_for};
-use tempfile::TempDir;
+use snap_tests::{Dice, rounds, wait_for};
 
 const READERS: usize = 8;
-const FILE_BYTES: usize = 4 << 20;
 const READ_BYTES: usize = 64 << 10;
+/// What is asked of long runs, on a machine that has nothing else to do.
 const LONGEST_STALL: Duration = Duration::from_secs(1);
-const FEW_SECONDS: Duration = Duration::from_secs(10);
-
-/// A snapshot of one file, mounted; served by whoever is started.
-struct Mounted {
-    top: TempDir,
-    snapshot: SnapshotId,
-    content: Vec<u8>,
-    device: Option<OwnedFd>,
-}
-
-impl Mounted {
-    fn new() -> Self {
-        let top = TempDir::new_in(fixture_folder("fs-takeover").unwrap()).unwrap();
-        for name in ["source", "point"] {
-            fs::create_dir(top.path().join(name)).unwrap();
-        }
-        let content = noise(FILE_BYTES);
-        fs::write(top.path().join("source/file"), &content).unwrap();
-        let snapshot = capture(&top.path().join("root"), &top.path().join("source"));
-        let device = mount_fuse(&top.path().join("point"), "snapshotd:test").unwrap();
-        Self {
-            top,
-            snapshot,
-            content,
-            device: Some(device),
-        }
-    }
-
-    fn point(&self) -> PathBuf {
-        self.top.path().join("point")
-    }
-
-    fn device(&self) -> OwnedFd {
-        self.device.as_ref().unwrap().try_clone().unwrap()
-    }
-
-    /// A server that has said `ready`.
-    fn serve(&self, more: &[&str]) -> Child {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.top.path().join("log"));
-        let mut server = Command::new(env!("CARGO_BIN_EXE_snapshotd-mount"))
-            .arg("serve")
-            .arg("--root")
-            .arg(self.top.path().join("root"))
-            .args(["--snapshot", &self.snapshot.to_string()])
-            .args(more)
-            .stdin(self.device())
-            .stdout(Stdio::piped())
-            .stderr(log.unwrap())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let mut stdout = BufReader::new(server.stdout.take().unwrap());
-        stdout.read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n");
-        // A process that is started while the test has the file open closes its copy, which the kernel tells the
-        // server about until it has once been answered that nobody wants to know.
-        drop(File::open(self.point().join("file")).unwrap());
-        server
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        // Without the device no request waits any more, whether or not somebody serves.
-        self.device = None;
-        let _ = unmount(&self.point());
-    }
-}
-
-/// A server that ends with its test.
-struct Serving(Child);
-
-impl Serving {
-    fn kill(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-fn capture(root: &Path, folder: &Path) -> SnapshotId {
-    let store = Store::ensure(root).unwrap();
-    let id = SnapshotId::random();
-    let draft = store.begin(id).unwrap();
-    let top = File::open(folder).unwrap();
-    let (exclude, mut cache) = (Exclude::default(), StatCache::default());
-    let source = Source {
-        folder: top.as_fd(),
-        kind: SourceKind::Plain,
-        exclude: &exclude,
-    };
-    warm(&draft, &source, &mut cache, &Silent).unwrap();
-    let scanned = scan(&source, &cache, &Silent).unwrap();
-    let tree = build(&draft, scanned, None, &mut cache, &Silent).unwrap();
-    let manifest = Manifest {
-        id,
-        namespace: "default".parse().unwrap(),
-        created_at: 0,
-        name: None,
-        expires_at: None,
-        labels: Default::default(),
-        root: tree.root,
-        root_meta: tree.root_meta,
-        links: tree.links,
-        logical_bytes: tree.logical_bytes,
-        stored_bytes: 0,
-        pause_us: 0,
-        origin: Origin::Path(folder.display().to_string()),
-        host: HostFacts::default(),
-    };
-    draft.commit(manifest).unwrap();
-    id
-}
-
-/// Bytes that look random and do not compress.
-fn noise(length: usize) -> Vec<u8> {
-    let mut dice = Dice::new();
-    let mut bytes = Vec::with_capacity(length + 4);
-    while bytes.len() < length {
-        bytes.extend((dice.below(1 << 31) as u32).to_le_bytes());
-    }
-    bytes.truncate(length);
-    bytes
-}
+/// What holds on a machine that is loaded.
+const BEARABLE_STALL: Duration = Duration::from_secs(20);
+const FEW_SECONDS: Duration = Duration::from_secs(20);
 
 /// What readers have met.
 #[derive(Default)]
@@ -211,7 +81,13 @@ impl Seen {
         );
         assert!(figure(&self.reads) > 0);
         assert_eq!((figure(&self.wrong), figure(&self.failed)), (0, 0));
-        assert!(longest < LONGEST_STALL, "{longest:?}");
+        let is_long = rounds(0, 1) == 1;
+        let bound = if is_long {
+            LONGEST_STALL
+        } else {
+            BEARABLE_STALL
+        };
+        assert!(longest < bound, "{longest:?}");
     }
 }
 
