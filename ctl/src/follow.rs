@@ -255,11 +255,9 @@ pub(crate) fn describe(progress: &ProgressView) -> String {
         Some(total) => format!("{} of {}", size(progress.bytes), size(total)),
         None => size(progress.bytes),
     };
-    format!(
-        "{}: {} files, {done}",
-        clean(&progress.phase),
-        progress.files
-    )
+    let files = if progress.files == 1 { "file" } else { "files" };
+    let phase = clean(&progress.phase);
+    format!("{phase}: {} {files}, {done}", progress.files)
 }
 
 fn style(template: &str) -> ProgressStyle {

@@ -31,7 +31,7 @@ pub type Number = u64;
 pub const ROOT: Number = 1;
 /// Unit of [`Attributes::blocks`].
 const BLOCK_BYTES: u64 = 512;
-/// Files of these sizes have their holes counted for [`Attributes::blocks`]: smaller ones are not worth reading a
+/// Sparse files of these sizes have their holes counted for [`Attributes::blocks`]: smaller ones are not worth reading a
 /// page for at every listing, the count of larger ones would keep a listing waiting.
 const HOLES_COUNTED: std::ops::Range<u64> = 1 << 20..64 << 30;
 /// A folder's size, as far as anybody is concerned.
@@ -232,7 +232,7 @@ impl View {
         match content {
             Content::Hole => Ok(Bytes::zeros(wanted.end - wanted.start)),
             Content::Chunk(digest) => Bytes::of_chunk(&self.store, &digest, length, wanted),
-            Content::List(_) => {
+            Content::List(_) | Content::SparseList(_) => {
                 let reader = ContentReader::new(self.store.clone(), content, length);
                 self.read_ahead.note(number, &reader, &wanted);
                 Bytes::of_list(&reader, wanted)
@@ -372,12 +372,12 @@ impl View {
         };
         let bytes = match content {
             Content::Hole => 0,
-            Content::List(_) if HOLES_COUNTED.contains(&size) => {
+            Content::SparseList(_) if HOLES_COUNTED.contains(&size) => {
                 self.nodes.data_bytes(located.position, || {
                     ContentReader::new(self.store.clone(), content, size).data_bytes()
                 })?
             }
-            Content::Chunk(_) | Content::List(_) => size,
+            Content::Chunk(_) | Content::List(_) | Content::SparseList(_) => size,
         };
         Ok(bytes.div_ceil(FOLDER_BYTES) * (FOLDER_BYTES / BLOCK_BYTES))
     }

@@ -104,8 +104,10 @@ pub enum Content {
     Hole,
     /// One chunk holds all of it.
     Chunk(Digest),
-    /// A list of extents, by the digest of its top page.
+    /// A list of extents without a hole among them, by the digest of its top page.
     List(Digest),
+    /// The same with holes.
+    SparseList(Digest),
 }
 
 /// What stands behind a name.

@@ -169,7 +169,9 @@ impl<S: PageSource> ContentReader<S> {
         match &self.content {
             Content::Hole => Ok(()),
             Content::Chunk(digest) => visitor.chunk(digest, 0..self.size),
-            Content::List(digest) => self.tour_page(&self.top(*digest), visitor),
+            Content::List(digest) | Content::SparseList(digest) => {
+                self.tour_page(&self.top(*digest), visitor)
+            }
         }
     }
 
@@ -179,7 +181,7 @@ impl<S: PageSource> ContentReader<S> {
         match &self.content {
             Content::Hole => Ok(()),
             Content::Chunk(digest) => each(digest),
-            Content::List(digest) => {
+            Content::List(digest) | Content::SparseList(digest) => {
                 let top = self.top(*digest);
                 self.walk_page(&top, &mut HashSet::new(), each)
             }
@@ -216,7 +218,7 @@ impl<S: PageSource> ContentReader<S> {
         match &self.content {
             Content::Hole => each(whole(None)).map(|_| ()),
             Content::Chunk(digest) => each(whole(Some(*digest))).map(|_| ()),
-            Content::List(digest) => {
+            Content::List(digest) | Content::SparseList(digest) => {
                 let top = self.top(*digest);
                 self.visit_page(&top, &wanted, each).map(|_| ())
             }

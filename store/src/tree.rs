@@ -326,7 +326,7 @@ pub(crate) fn needs(bytes: &[u8], each: &mut dyn FnMut(Need)) -> Decoded<()> {
             Node::File { content, .. } => match content {
                 Content::Hole => {}
                 Content::Chunk(digest) => each(Need::Chunk(digest)),
-                Content::List(digest) => each(Need::Page(digest)),
+                Content::List(digest) | Content::SparseList(digest) => each(Need::Page(digest)),
             },
             Node::Symlink(_)
             | Node::CharDevice(_)

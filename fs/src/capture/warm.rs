@@ -102,9 +102,9 @@ impl Warmer<'_> {
     fn is_known(&mut self, stat: &Stat) -> Result<bool> {
         let is_stored = match self.cache.get(stat).map(|known| &known.payload) {
             None => return Ok(false),
-            Some(Payload::File(Content::Chunk(digest) | Content::List(digest))) => {
-                self.draft.has(digest)?
-            }
+            Some(Payload::File(
+                Content::Chunk(digest) | Content::List(digest) | Content::SparseList(digest),
+            )) => self.draft.has(digest)?,
             Some(_) => true,
         };
         if is_stored {

@@ -118,7 +118,7 @@ fn progress_counts_the_bytes_that_are_read_and_holes_are_not() {
             &watch,
         )
         .unwrap();
-    assert!(matches!(content, Content::List(_)));
+    assert!(matches!(content, Content::SparseList(_)));
     let read = watch.bytes.load(Ordering::Relaxed);
     assert_eq!(read, draft.stats().read_bytes);
     assert_eq!(read, 300_000);

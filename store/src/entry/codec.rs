@@ -174,6 +174,7 @@ fn flags(node: &Node) -> u8 {
         Content::Hole => 0,
         Content::Chunk(_) => 1,
         Content::List(_) => 2,
+        Content::SparseList(_) => 3,
     };
     content << CONTENT_SHIFT | if *linked { LINKED } else { 0 }
 }
@@ -223,7 +224,9 @@ fn put_node(out: &mut Vec<u8>, node: &Node) {
         }
         Node::File { size, content, .. } => {
             out.extend(size.to_le_bytes());
-            if let Content::Chunk(digest) | Content::List(digest) = content {
+            if let Content::Chunk(digest) | Content::List(digest) | Content::SparseList(digest) =
+                content
+            {
                 out.extend(digest.as_bytes());
             }
         }
@@ -254,6 +257,7 @@ fn read_node(fields: &mut Fields<'_>, kind: u8, flags: u8) -> Decoded<Node> {
                 0 => Content::Hole,
                 1 => Content::Chunk(read_digest(fields)?),
                 2 => Content::List(read_digest(fields)?),
+                3 => Content::SparseList(read_digest(fields)?),
                 _ => return Err("an entry has unknown flags"),
             },
             linked: flags & LINKED != 0,

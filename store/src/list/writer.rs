@@ -19,6 +19,7 @@ pub(crate) struct ListWriter<'a> {
     levels: Vec<Level>,
     /// A hole that may still grow.
     hole: u64,
+    has_holes: bool,
     total: u64,
 }
 
@@ -36,6 +37,7 @@ impl<'a> ListWriter<'a> {
             put_page,
             levels: vec![Level::default()],
             hole: 0,
+            has_holes: false,
             total: 0,
         }
     }
@@ -76,7 +78,10 @@ impl<'a> ListWriter<'a> {
             let (digest, total) = self.flush(level)?;
             level += 1;
             if level == self.levels.len() {
-                return Ok(Content::List(digest));
+                return Ok(match self.has_holes {
+                    true => Content::SparseList(digest),
+                    false => Content::List(digest),
+                });
             }
             self.add(level, total, Some(digest))?;
         }
@@ -104,7 +109,10 @@ impl<'a> ListWriter<'a> {
     fn end_hole(&mut self) -> Result<()> {
         match std::mem::take(&mut self.hole) {
             0 => Ok(()),
-            length => self.add(0, length, None),
+            length => {
+                self.has_holes = true;
+                self.add(0, length, None)
+            }
         }
     }
 

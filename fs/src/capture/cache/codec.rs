@@ -29,6 +29,7 @@ const HOLE: u8 = 1;
 const CHUNK: u8 = 2;
 const LIST: u8 = 3;
 const SYMLINK: u8 = 4;
+const SPARSE_LIST: u8 = 5;
 
 /// The bytes of these records. What exceeds a limit is left out.
 pub(super) fn encode(records: &[(InodeId, &Known)]) -> Vec<u8> {
@@ -89,6 +90,10 @@ fn encode_record(to: &mut Vec<u8>, id: InodeId, known: &Known) -> Option<()> {
             to.push(LIST);
             to.extend(digest.as_bytes());
         }
+        Payload::File(Content::SparseList(digest)) => {
+            to.push(SPARSE_LIST);
+            to.extend(digest.as_bytes());
+        }
         Payload::Symlink(target) => {
             to.push(SYMLINK);
             to.extend(length::<u16>(target, MAX_TARGET_BYTES)?.to_le_bytes());
@@ -118,6 +123,7 @@ fn decode_record(from: &mut Reader<'_>) -> Option<(InodeId, Known)> {
         HOLE => Payload::File(Content::Hole),
         CHUNK => Payload::File(Content::Chunk(Digest::from_bytes(from.array()?))),
         LIST => Payload::File(Content::List(Digest::from_bytes(from.array()?))),
+        SPARSE_LIST => Payload::File(Content::SparseList(Digest::from_bytes(from.array()?))),
         SYMLINK => {
             let length = u16::from_le_bytes(from.array()?);
             Payload::Symlink(from.bytes(length.into(), MAX_TARGET_BYTES)?)
@@ -199,7 +205,8 @@ mod tests {
             digest
                 .clone()
                 .prop_map(|d| Payload::File(Content::Chunk(d))),
-            digest.prop_map(|d| Payload::File(Content::List(d))),
+            digest.clone().prop_map(|d| Payload::File(Content::List(d))),
+            digest.prop_map(|d| Payload::File(Content::SparseList(d))),
             bytes(100).prop_map(Payload::Symlink),
         ];
         let time =
