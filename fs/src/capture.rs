@@ -124,3 +124,6 @@ pub fn graft(
 ) -> Result<CapturedTree> {
     graft::graft(draft, tree, path, graft)
 }
+
+#[cfg(test)]
+mod tests;

@@ -80,7 +80,11 @@ fn put(draft: &Draft, tree: &Tree) -> (Node, Meta) {
     }
 }
 
-fn manifest(id: SnapshotId, (root, root_meta): (TreeRef, Meta), links: LinkTable) -> Manifest {
+pub(crate) fn manifest(
+    id: SnapshotId,
+    (root, root_meta): (TreeRef, Meta),
+    links: LinkTable,
+) -> Manifest {
     Manifest {
         id,
         namespace: "default".parse().unwrap(),

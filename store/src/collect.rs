@@ -7,37 +7,37 @@
 //! 4. *Rewrite*: what is needed of packs with little of it is copied into new packs, and these are condemned ([`rewrite`]).
 //!
 //! Why nothing is lost: whoever relies on a chunk either has a manifest or a root, and it is marked; or holds a lease that began before
-//! the pack was condemned, and the pack waits; or began later, and was not offered the chunk. Grace period and clock only
+//! the pack was condemned, and the pack waits; or began later, and was not offered the chunk; or has it from a manifest or a root, which count
+//! until then even when they are gone ([`retired`]). Grace period and clock only
 //! make the wait longer. Beside all that no pack goes before each chunk its own footer lists was either found not to be needed,
 //! or was read whole from another pack that stays. What cannot be read makes everything stay.
 
+mod collector;
 mod leases;
 mod mark;
+mod report;
+mod retired;
 mod rewrite;
 mod sweep;
 mod tally;
 mod tombstones;
+mod whole;
 
-use std::{
-    collections::HashSet,
-    path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
-    time::{Duration, SystemTime},
-};
+use std::{collections::HashSet, time::SystemTime};
 
+pub(crate) use collector::Collector;
 pub use leases::Lease;
+pub use report::{CollectOptions, CollectReport, Damage, Holder, Roots};
+pub use retired::Retiring;
 
 use self::{
-    leases::Leases,
     mark::{Marks, walk},
     tally::Tally,
     tombstones::{Tombstone, Tombstones},
 };
 use crate::{
-    disk::Disk,
     error::{Error, Result},
     ids::{Digest, PackId, SnapshotId},
-    index::Index,
     progress::Progress,
     store::Store,
 };
@@ -46,88 +46,6 @@ use crate::{
 const MAX_REWRITE_PERCENT: u8 = 90;
 /// Damage that is told one by one.
 const MAX_DAMAGE: usize = 100;
-
-/// Names roots beside the manifests: top pages of trees that must stay, such as those of remembered bases. Called more than
-/// once in a collection; what it named and what it names must all stay.
-pub type Roots<'a> = dyn Fn() -> Result<Vec<Digest>> + 'a;
-
-/// How a store is collected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CollectOptions {
-    /// How long a pack stays after nothing in it was found to be needed. Zero is safe, and gives space back at once.
-    pub grace: Duration,
-    /// Packs of which less than this many hundredths are needed are rewritten; 0 for none, 90 at most.
-    pub rewrite_below_percent: u8,
-    /// Only looks and counts; nothing is changed.
-    pub dry_run: bool,
-}
-
-impl Default for CollectOptions {
-    fn default() -> Self {
-        Self {
-            grace: Duration::from_secs(24 * 60 * 60),
-            rewrite_below_percent: 50,
-            dry_run: false,
-        }
-    }
-}
-
-/// What a collection found and did. In a dry run what was done is what would have been.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CollectReport {
-    /// Snapshots whose manifests were marked from.
-    pub snapshots: u64,
-    /// Packs there were.
-    pub packs: u64,
-    /// Chunks that are needed.
-    pub live_chunks: u64,
-    /// Bytes they take in packs.
-    pub live_bytes: u64,
-    /// Chunks that are not needed. Some lie in packs that stay because much else in them is needed.
-    pub dead_chunks: u64,
-    /// Bytes they take in packs.
-    pub dead_bytes: u64,
-    /// Packs that were removed.
-    pub removed_packs: u64,
-    /// Bytes their files took.
-    pub freed_bytes: u64,
-    /// Packs whose needed chunks were copied into new ones; they are removed when their time has come.
-    pub rewritten_packs: u64,
-    /// Bytes of chunks that were copied.
-    pub written_bytes: u64,
-    /// Packs that are condemned and wait for the end of their grace period or of a lease.
-    pub waiting_packs: u64,
-    /// Bytes their files take.
-    pub waiting_bytes: u64,
-    /// Packs that would go, or be rewritten, but for damage: they cannot be read, or may hold the last copy of something.
-    pub damaged_packs: u64,
-    /// Chunks of files that snapshots need and no pack holds.
-    pub missing_chunks: u64,
-    /// What could not be followed to its end, the first hundred.
-    pub damage: Vec<Damage>,
-    /// True when it is not known what all snapshots need. Nothing was condemned, removed or rewritten then.
-    pub is_incomplete: bool,
-    /// Why rewriting stopped before its end: the disk is full. Nothing is lost by it.
-    pub stopped: Option<String>,
-}
-
-/// A snapshot or a root that cannot be read whole. Damage that several share is told of the first one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Damage {
-    /// Whose.
-    pub holder: Holder,
-    /// What is wrong.
-    pub why: String,
-}
-
-/// Who needs chunks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Holder {
-    /// A snapshot.
-    Snapshot(SnapshotId),
-    /// A root the caller named.
-    Root(Digest),
-}
 
 impl Store {
     /// Removes what neither a manifest nor one of `roots` needs; see [`CollectOptions`]. Captures and readers go on meanwhile.
@@ -173,76 +91,6 @@ impl Store {
     }
 }
 
-/// What a store remembers of collections between and during them.
-#[derive(Debug, Default)]
-pub(crate) struct Collector {
-    leases: Arc<Leases>,
-    /// The same packs that the index takes for condemned.
-    tombstones: Mutex<Tombstones>,
-    alone: Mutex<()>,
-}
-
-impl Collector {
-    /// Takes up what an earlier process has condemned.
-    pub(crate) fn open(disk: &dyn Disk, index: &Index) -> Result<Self> {
-        let tombstones = tombstones::load(disk)?;
-        index.condemn(tombstones.keys().copied().collect())?;
-        Ok(Self {
-            tombstones: Mutex::new(tombstones),
-            ..Self::default()
-        })
-    }
-
-    pub(crate) fn lease(&self) -> Lease {
-        self.leases.begin()
-    }
-
-    fn alone(&self, root: &Path) -> Result<MutexGuard<'_, ()>> {
-        match self.alone.try_lock() {
-            Ok(alone) => Ok(alone),
-            Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => Err(Error::Busy {
-                what: "Store",
-                name: root.display().to_string(),
-                why: "is being collected".to_owned(),
-            }),
-        }
-    }
-
-    /// Condemns packs that are not condemned yet.
-    fn condemn(&self, index: &Index, packs: &[PackId], since: i64) -> Result<()> {
-        let mut tombstones = self.tombstones();
-        let known = tombstones.keys().copied();
-        index.condemn(known.chain(packs.iter().copied()).collect())?;
-        // Only now: whoever begins a lease from here on is not offered what is in them.
-        let moment = self.leases.now();
-        for pack in packs {
-            tombstones
-                .entry(*pack)
-                .or_insert(Tombstone { since, moment });
-        }
-        Ok(())
-    }
-
-    fn spare(&self, index: &Index, packs: impl Iterator<Item = PackId>) -> Result<()> {
-        let mut tombstones = self.tombstones();
-        let before = tombstones.len();
-        for pack in packs {
-            tombstones.remove(&pack);
-        }
-        match tombstones.len() == before {
-            true => Ok(()),
-            false => index.condemn(tombstones.keys().copied().collect()),
-        }
-    }
-
-    fn tombstones(&self) -> MutexGuard<'_, Tombstones> {
-        self.tombstones
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// A collection under way, from its marks on.
 struct Collection<'a> {
     store: &'a Store,
@@ -273,14 +121,15 @@ impl<'a> Collection<'a> {
         progress: &'a dyn Progress,
     ) -> Result<Self> {
         progress.phase("mark");
-        let census = match options.dry_run {
-            true => store.index().glance(),
-            false => {
+        if !options.dry_run {
+            let _turn = store.turn();
+            // A full disk has no room for a folder to work in, and seldom a need.
+            if !store.index().recheck()? {
                 let scratch = store.scratch()?;
-                let _turn = store.turn();
-                store.index().census(&scratch.path)?
+                store.index().settle(&scratch.path)?;
             }
-        };
+        }
+        let census = store.index().glance();
         let mut collection = Self {
             store,
             options,
@@ -304,6 +153,8 @@ impl<'a> Collection<'a> {
     }
 
     fn mark_all(&mut self) -> Result<()> {
+        let collector = self.store.collector();
+        collector.retired.prune(&collector.leases);
         for id in self.store.manifests()? {
             match self.store.manifest(&id) {
                 Ok(manifest) => self.mark_below(&manifest.root.digest, Holder::Snapshot(id))?,
@@ -313,13 +164,33 @@ impl<'a> Collection<'a> {
             }
             self.marked.insert(id);
         }
-        for root in (self.roots)()? {
+        for root in self.all_roots()? {
             self.mark_below(&root, Holder::Root(root))?;
             self.marked_roots.insert(root);
         }
+        self.note_unreadable();
         self.report.snapshots = self.marked.len() as u64;
         self.report.is_incomplete |= self.marks.has_missed_too_many();
         Ok(())
+    }
+
+    /// Roots beside the manifests; to be asked after these were listed.
+    fn all_roots(&self) -> Result<HashSet<Digest>> {
+        let named = (self.roots)()?;
+        let retired = self.store.collector().retired.roots();
+        Ok(named
+            .into_iter()
+            .chain(retired.into_iter().flatten())
+            .collect())
+    }
+
+    /// Notes a snapshot that was removed unread, and may be relied on.
+    fn note_unreadable(&mut self) {
+        let retired = self.store.collector().retired.roots();
+        if retired.iter().any(Option::is_none) {
+            self.report.is_incomplete = true;
+            self.tell(Holder::Removed, "its manifest could not be read".to_owned());
+        }
     }
 
     fn mark_below(&mut self, root: &Digest, holder: Holder) -> Result<()> {
@@ -362,27 +233,26 @@ impl<'a> Collection<'a> {
     fn foretell(&mut self) {
         let tombstones = self.store.collector().tombstones().clone();
         for pack in self.tally.dead() {
-            let tombstone = tombstones.get(&pack);
-            let bytes = self.tally.file_bytes(&pack);
-            let since = tombstone.map_or(self.now, |tombstone| tombstone.since);
-            match self.is_over(since) && self.is_unclaimed(tombstone) {
-                true => {
-                    self.report.removed_packs += 1;
-                    self.report.freed_bytes += bytes;
-                }
-                false => {
-                    self.report.waiting_packs += 1;
-                    self.report.waiting_bytes += bytes;
-                }
-            }
+            self.foretell_end(&pack, tombstones.get(&pack));
         }
         for pack in self.sparse() {
-            let count = self.tally.packs.get(&pack).copied().unwrap_or_default();
             self.report.rewritten_packs += 1;
-            self.report.written_bytes += count.live_bytes;
-            self.report.waiting_packs += 1;
-            self.report.waiting_bytes += count.file_bytes;
+            self.report.written_bytes += self.tally.live_bytes(&pack);
+            self.foretell_end(&pack, None);
         }
+    }
+
+    fn foretell_end(&mut self, pack: &PackId, tombstone: Option<&Tombstone>) {
+        let since = tombstone.map_or(self.now, |tombstone| tombstone.since);
+        let (packs, bytes) = match self.is_over(since) && self.is_unclaimed(tombstone) {
+            true => (&mut self.report.removed_packs, &mut self.report.freed_bytes),
+            false => (
+                &mut self.report.waiting_packs,
+                &mut self.report.waiting_bytes,
+            ),
+        };
+        *packs += 1;
+        *bytes += self.tally.file_bytes(pack);
     }
 
     /// What is dead already goes first, so that a full disk has room for what is copied.
@@ -398,6 +268,7 @@ impl<'a> Collection<'a> {
     fn condemn_and_sweep(&mut self) -> Result<()> {
         let collector = self.store.collector();
         self.spare_the_living()?;
+        collector.begin_by(self.now);
         let dead = self.tally.dead();
         collector.condemn(self.store.index(), &dead, self.now)?;
         self.save_tombstones()?;
@@ -465,7 +336,7 @@ impl<'a> Collection<'a> {
         self.tally.sparse(percent.min(MAX_REWRITE_PERCENT))
     }
 
-    /// True when the grace period that began at `since` is over. A time in the future is a clock that was set: it counts from now.
+    /// True when the grace period that began at `since` is over.
     fn is_over(&self, since: i64) -> bool {
         let elapsed = self.now.saturating_sub(since);
         u64::try_from(elapsed).unwrap_or(0) >= self.options.grace.as_secs()

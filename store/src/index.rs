@@ -127,17 +127,19 @@ impl Index {
         self.replace_view(|view, disk| view.lacking(pack).refreshed(disk))
     }
 
-    /// What there is now, as it is believed to be.
+    /// What there is now.
     pub(crate) fn glance(&self) -> Census {
         Census::new(self.view())
     }
 
-    /// Compares every row with its checksum, makes again what is damaged or missing, and returns what there is now.
+    /// Compares every row with its checksum and every pack with the folder of packs; true when nothing has to be made again.
     /// Nobody may publish meanwhile.
-    pub(crate) fn census(&self, folder: &Path) -> Result<Census> {
-        self.replace_view(|view, _| Ok(view.without_rotten()))?;
-        self.settle(folder)?;
-        Ok(Census::new(self.view()))
+    pub(crate) fn recheck(&self) -> Result<bool> {
+        let packs = layout::packs(&*self.disk)?;
+        self.replace_view(|view, _| Ok(view.without_rotten().without_others(&packs)))?;
+        let view = self.view();
+        let mut uncovered = view.uncovered(&packs).into_iter();
+        Ok(view.stale.is_empty() && uncovered.all(|pack| view.unreadable.contains(&pack)))
     }
 
     /// Makes segments without the rows of packs that are gone. The index is as good without it, but larger.
@@ -242,7 +244,8 @@ impl Index {
         self.remove(&names.collect::<Vec<_>>())
     }
 
-    fn settle(&self, folder: &Path) -> Result<()> {
+    /// Removes what is of no use, and covers packs that no segment covers. Nobody may publish meanwhile.
+    pub(crate) fn settle(&self, folder: &Path) -> Result<()> {
         let stale = self.view().stale.clone();
         let packs = layout::packs(&*self.disk)?;
         self.replace_view(|view, _| Ok(view.without_others(&packs)))?;

@@ -38,7 +38,7 @@ pub use catalogue::{
     Attachment, BaseLayer, BaseRecord, Catalogue, ContainerRecord, MountRecord, PutBack,
     RememberedBase, SnapshotRecord, SnapshotState,
 };
-pub use collect::{CollectOptions, CollectReport, Damage, Holder, Lease, Roots};
+pub use collect::{CollectOptions, CollectReport, Damage, Holder, Lease, Retiring, Roots};
 pub use draft::{Draft, DraftStats};
 pub use entry::{Content, DeviceNumber, Entry, EntryName, Meta, Node, Timestamp, TreeRef, Xattr};
 pub use error::{Error, Result};

@@ -4,6 +4,7 @@
 //! what was published after they opened by looking again when they miss something.
 
 mod cache;
+mod chunks;
 mod format;
 mod latch;
 mod places;
@@ -20,15 +21,15 @@ use std::{
 pub(crate) use publish::SYNC_EACH;
 
 use crate::{
-    collect::{Collector, Lease},
-    disk::{Disk, HostDisk, Lock, Source, is_absent},
+    collect::{Collector, Lease, Retiring},
+    disk::{Disk, HostDisk, Lock, is_absent},
     draft::Draft,
     error::{Error, Result},
     ids::{Digest, PackId, SnapshotId},
-    index::{Index, Location},
+    index::Index,
     layout,
     manifest::Manifest,
-    pack::{PackFiles, unframe},
+    pack::PackFiles,
     progress::Progress,
     store::{cache::ChunkCache, latch::Latch},
 };
@@ -37,8 +38,6 @@ use crate::{
 const MAX_MANIFEST_BYTES: u64 = 1 << 30;
 /// Where the index makes its files while the store is opened or rebuilt.
 const INDEX_DRAFT: &str = "index";
-/// How often a chunk is looked for anew because the pack it was in has been rewritten meanwhile.
-const PLACE_ATTEMPTS: u32 = 16;
 
 /// What a process wants of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,47 +141,6 @@ impl Store {
         self.inner.index.offers(digest)
     }
 
-    /// The raw bytes of a published chunk, verified against its digest; decoded afresh at every call.
-    pub fn get(&self, digest: &Digest) -> Result<Vec<u8>> {
-        let (location, file) = self.place(digest)?;
-        if let Ok(raw) = unframe(&*file, &location.frame, digest, &location.pack) {
-            return Ok(raw);
-        }
-        // The pack may have been replaced since it was opened, or since it was indexed; only then is it damage.
-        self.inner.packs.forget(&location.pack);
-        if let Some(location) = self.inner.index.doubt(digest, &location)? {
-            return self.read(digest, &location);
-        }
-        // Or it was damaged, and has been mended since: then the chunk is elsewhere by now.
-        let (location, file) = self.place(digest)?;
-        unframe(&*file, &location.frame, digest, &location.pack)
-    }
-
-    /// The same through the bounded cache: decoded once whoever waits.
-    pub fn get_cached(&self, digest: &Digest) -> Result<Arc<[u8]>> {
-        self.inner.cache.get(digest, || self.get(digest))
-    }
-
-    /// Limits the decoded-chunk cache to this many bytes; 64 MiB unless set.
-    pub fn set_cache_bytes(&self, bytes: u64) {
-        self.inner.cache.limit(bytes);
-    }
-
-    /// Checks that the chunk is where the index says, and its bytes too when `full`. For verify.
-    pub fn check(&self, digest: &Digest, full: bool) -> Result<()> {
-        if full {
-            return self.get(digest).map(drop);
-        }
-        let (location, file) = self.place(digest)?;
-        match location.end() <= file.length()? {
-            true => Ok(()),
-            false => Err(corrupt_chunk(
-                digest,
-                format!("pack {} ends before it", location.pack),
-            )),
-        }
-    }
-
     /// Begins a snapshot's draft; nothing of it is visible until it is committed.
     pub fn begin(&self, id: SnapshotId) -> Result<Draft> {
         self.check_writable()?;
@@ -232,6 +190,11 @@ impl Store {
     /// Removes a snapshot's manifest for good; no error when it is gone already. Chunks stay until they are collected.
     pub fn remove_manifest(&self, id: &SnapshotId) -> Result<()> {
         self.check_writable()?;
+        let _retiring = match self.manifest(id) {
+            Ok(manifest) => Some(self.inner.collector.retire(Some(manifest.root.digest))),
+            Err(Error::NotFound { .. }) => None,
+            Err(_) => Some(self.inner.collector.retire(None)),
+        };
         let disk = &self.inner.disk;
         disk.remove(&layout::manifest(id))?;
         let synced = disk.sync_folder(Path::new(layout::MANIFESTS));
@@ -266,6 +229,12 @@ impl Store {
         self.inner.collector.lease()
     }
 
+    /// Says that `root`, which is no manifest's, is about to lose what names it to a collection. The answer is dropped when it has: drafts
+    /// that took the tree up before may go on with it.
+    pub fn retire(&self, root: Digest) -> Retiring<'_> {
+        self.inner.collector.retire(Some(root))
+    }
+
     /// The disk it lies on.
     pub(crate) fn disk(&self) -> Arc<dyn Disk> {
         self.inner.disk.clone()
@@ -291,48 +260,6 @@ impl Store {
     /// A folder for files that are not published yet, removed when dropped.
     pub(crate) fn scratch(&self) -> Result<Scratch<'_>> {
         Scratch::create(&self.inner.disk, self.scratch_name())
-    }
-
-    fn locate(&self, digest: &Digest) -> Result<Location> {
-        if let Some(location) = self.inner.index.find(digest)? {
-            return Ok(location);
-        }
-        match self.inner.index.unreadable_packs().first() {
-            None => Err(not_found("Chunk", digest)),
-            Some(pack) => Err(corrupt_chunk(
-                digest,
-                format!("no pack is known to hold it, and pack {pack} cannot be read"),
-            )),
-        }
-    }
-
-    /// Where the chunk is, and the open pack: packs that are gone since they were indexed are passed over.
-    fn place(&self, digest: &Digest) -> Result<(Location, Arc<dyn Source>)> {
-        let mut gone = None;
-        for _ in 0..PLACE_ATTEMPTS {
-            let location = self.locate(digest)?;
-            match self.open_pack(&location) {
-                Err(error) if is_absent(&error) => {
-                    self.inner.index.vanished(location.pack)?;
-                    gone = Some(error);
-                }
-                file => return Ok((location, file?)),
-            }
-        }
-        Err(gone.expect("every attempt but a successful one finds a pack gone"))
-    }
-
-    /// Reads the chunk at a place, verified.
-    pub(crate) fn read(&self, digest: &Digest, location: &Location) -> Result<Vec<u8>> {
-        let file = self.open_pack(location)?;
-        unframe(&*file, &location.frame, digest, &location.pack)
-    }
-
-    fn open_pack(&self, location: &Location) -> Result<Arc<dyn Source>> {
-        let path = layout::pack(&location.pack);
-        self.inner
-            .packs
-            .get(&*self.inner.disk, &location.pack, &path)
     }
 
     pub(crate) fn check_writable(&self) -> Result<()> {
@@ -397,14 +324,6 @@ fn not_found(what: &'static str, name: &dyn std::fmt::Display) -> Error {
     Error::NotFound {
         what,
         name: name.to_string(),
-    }
-}
-
-fn corrupt_chunk(digest: &Digest, why: String) -> Error {
-    Error::Corrupt {
-        what: "Chunk",
-        name: digest.to_string(),
-        why,
     }
 }
 

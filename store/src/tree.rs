@@ -4,6 +4,7 @@
 //! bounded, and what does not add up is `Corrupt`.
 
 mod leaves;
+mod needs;
 mod page;
 mod writer;
 
@@ -15,14 +16,15 @@ use std::sync::Arc;
 use crate::{
     bytes::{Decoded, corrupt},
     draft::Draft,
-    entry::{Content, Entry, Node, TreeRef},
+    entry::{Entry, Node, TreeRef},
     error::{Error, Result},
     ids::Digest,
-    page::{Need, PageSource},
+    page::PageSource,
     store::Store,
 };
 
 pub use leaves::Leaf;
+pub(crate) use needs::needs;
 use page::{Child, TreePage};
 pub use writer::TreeWriter;
 
@@ -312,31 +314,6 @@ impl<S: PageSource> TreeReader<S> {
 }
 
 const UNSORTED: &str = "its names are not ascending";
-
-/// Calls `each` with everything a tree page needs, whatever is said of it above: what its bytes name is the same wherever it stands.
-pub(crate) fn needs(bytes: &[u8], each: &mut dyn FnMut(Need)) -> Decoded<()> {
-    let page = TreePage::decode(bytes)?;
-    for row in 0..page.count() {
-        if page.level > 0 {
-            each(Need::Page(page.child(row)?.digest));
-            continue;
-        }
-        match page.entry(row)?.node {
-            Node::Directory(tree) => each(Need::Page(tree.digest)),
-            Node::File { content, .. } => match content {
-                Content::Hole => {}
-                Content::Chunk(digest) => each(Need::Chunk(digest)),
-                Content::List(digest) | Content::SparseList(digest) => each(Need::Page(digest)),
-            },
-            Node::Symlink(_)
-            | Node::CharDevice(_)
-            | Node::BlockDevice(_)
-            | Node::Fifo
-            | Node::Socket => {}
-        }
-    }
-    Ok(())
-}
 
 /// The entries `TreeReader::entries` is collecting.
 struct Wanted {

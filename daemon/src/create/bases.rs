@@ -111,9 +111,10 @@ fn with_exclude(key: &str, exclude: &[String]) -> String {
     format!("{key} without {digest}")
 }
 
-/// False when the catalogue remembers what the store has lost, as after one of them was restored from a copy.
+/// False when the catalogue remembers what the store has lost, as after one of them was restored from a copy. The draft
+/// began before it is asked, and holds on to what is found until the snapshot, or a new base's row, can be seen.
 fn is_whole(store: &Store, base: &BaseRecord) -> bool {
-    store.has(&base.root.digest).unwrap_or(false)
+    store.is_whole(&base.root.digest).unwrap_or(false)
 }
 
 #[cfg(test)]

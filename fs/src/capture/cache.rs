@@ -95,7 +95,7 @@ impl StatCache {
         cache
     }
 
-    /// Saves what can be trusted later and was met since it was loaded. To be called after the draft it was used with is
+    /// Saves what can be trusted later and was met in the last capture. To be called after the draft it was used with is
     /// committed: the contents it names must be in the store.
     ///
     /// # Errors
@@ -122,6 +122,26 @@ impl StatCache {
     pub(super) fn get(&self, stat: &Stat) -> Option<&Known> {
         let slot = self.slots.get(&stat.id)?;
         slot.known.vouches_for(stat).then_some(&slot.known)
+    }
+
+    /// What is known of the inode that `stat` sees, unless that is content the first pass has not found whole in the store: what was
+    /// remembered at an earlier capture may have been collected since. So it is with a folder that is moved from where the pass
+    /// has not been yet to where it has been.
+    pub(super) fn get_confirmed(&self, stat: &Stat) -> Option<&Known> {
+        let slot = self.slots.get(&stat.id)?;
+        let names_chunks = matches!(
+            slot.known.payload,
+            Payload::File(Content::Chunk(_) | Content::List(_) | Content::SparseList(_))
+        );
+        let is_confirmed = slot.is_met || !names_chunks;
+        (is_confirmed && slot.known.vouches_for(stat)).then_some(&slot.known)
+    }
+
+    /// Says that nothing has been met yet.
+    pub(super) fn begin(&mut self) {
+        for slot in self.slots.values_mut() {
+            slot.is_met = false;
+        }
     }
 
     /// Marks the inode as met, so that it is saved.

@@ -256,7 +256,9 @@ impl Scanner<'_> {
     }
 
     fn known(&self, stat: &Stat) -> Option<&Known> {
-        self.trusts.then(|| self.cache.get(stat)).flatten()
+        self.trusts
+            .then(|| self.cache.get_confirmed(stat))
+            .flatten()
     }
 
     /// What the cache has of an inode.

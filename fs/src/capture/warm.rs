@@ -39,6 +39,7 @@ pub(super) fn warm(
     progress: &dyn Progress,
 ) -> Result<()> {
     progress.phase("read");
+    cache.begin();
     // Where times prove nothing, everything is read while it stands still; reading it here as well would gain nothing.
     let Some(trust) = Trust::begin(source.folder)? else {
         return Ok(());
@@ -98,13 +99,11 @@ struct Job {
 }
 
 impl Warmer<'_> {
-    /// True when the inode is known, and what it holds is in the store.
+    /// True when the inode is known, and all of what it holds is in the store.
     fn is_known(&mut self, stat: &Stat) -> Result<bool> {
         let is_stored = match self.cache.get(stat).map(|known| &known.payload) {
             None => return Ok(false),
-            Some(Payload::File(
-                Content::Chunk(digest) | Content::List(digest) | Content::SparseList(digest),
-            )) => self.draft.has(digest)?,
+            Some(Payload::File(content)) => self.draft.has_content(content, stat.size)?,
             Some(_) => true,
         };
         if is_stored {

@@ -41,9 +41,8 @@ impl Collection<'_> {
     pub(super) fn rewrite(&mut self) -> Result<()> {
         self.progress.phase("rewrite");
         let sparse = self.sparse();
-        let live_bytes = |pack: &PackId| self.tally.packs.get(pack).map_or(0, |c| c.live_bytes);
-        self.progress
-            .expect_bytes(sparse.iter().map(live_bytes).sum());
+        let bytes = sparse.iter().map(|pack| self.tally.live_bytes(pack));
+        self.progress.expect_bytes(bytes.sum());
         match self.copy_all(&sparse) {
             Err(error) if error.is_full() => {
                 self.report.stopped = Some(super::in_full(&error));

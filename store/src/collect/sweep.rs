@@ -58,6 +58,8 @@ impl Collection<'_> {
     ///
     /// To be asked after [`Collection::ready`]: those it waited for have committed by now, or never will.
     fn needed_by_newcomers(&mut self) -> Result<Option<HashSet<PackId>>> {
+        let collector = self.store.collector();
+        collector.retired.prune(&collector.leases);
         let mut newcomers = Newcomers::new(self.store, &self.marks);
         let mut damage = Vec::new();
         for id in self.store.manifests()? {
@@ -75,18 +77,21 @@ impl Collection<'_> {
             let walked = walk(self.store, &root, &mut newcomers, self.progress)?;
             damage.extend(walked.unknown.map(|error| (Holder::Snapshot(id), error)));
         }
-        for root in (self.roots)()? {
+        for root in self.all_roots()? {
             if self.marked_roots.contains(&root) {
                 continue;
             }
             let walked = walk(self.store, &root, &mut newcomers, self.progress)?;
             damage.extend(walked.unknown.map(|error| (Holder::Root(root), error)));
         }
-        let is_known = damage.is_empty() && newcomers.missing.is_none() && !newcomers.is_too_much();
+        let is_followed =
+            damage.is_empty() && newcomers.missing.is_none() && !newcomers.is_too_much();
         let needed = newcomers.needed;
         for (holder, error) in damage {
             self.note_damage(holder, &error);
         }
+        self.note_unreadable();
+        let is_known = is_followed && !self.report.is_incomplete;
         Ok(is_known.then_some(needed))
     }
 
@@ -150,6 +155,7 @@ impl Collection<'_> {
         let disk = self.store.disk();
         let mut gone = HashSet::new();
         let mut removed = Ok(());
+        self.store.collector().whole().clear();
         for pack in packs {
             if !self.store.index().is_condemned(pack) {
                 continue;

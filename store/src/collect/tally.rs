@@ -122,6 +122,11 @@ impl Tally {
         sparse.into_iter().map(|(_, pack)| pack).collect()
     }
 
+    /// What is needed of the pack takes so many bytes.
+    pub(super) fn live_bytes(&self, pack: &PackId) -> u64 {
+        self.packs.get(pack).map_or(0, |count| count.live_bytes)
+    }
+
     /// What the pack's file takes, as it was when it was measured.
     pub(super) fn file_bytes(&self, pack: &PackId) -> u64 {
         self.packs.get(pack).map_or(0, |count| count.file_bytes)

@@ -1,11 +1,23 @@
 //! Collection in memory: what is needed stays under every circumstance, and what is not goes.
 
+mod crash;
+mod damage;
+mod leases;
+mod model;
 mod sweep;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::*;
 use crate::{
     Content, ContentReader, Draft, Entry, EntryName, Meta, Node, TreeReader, TreeRef, TreeWriter,
-    disk::doubles::MemoryDisk,
+    disk::{Disk, doubles::MemoryDisk},
+    layout,
+    pack::{Framer, PackWriter},
     progress::Silent,
     store::{
         Access,
@@ -23,6 +35,40 @@ pub(crate) const AT_ONCE: CollectOptions = CollectOptions {
 /// Collects without roots beside the manifests.
 pub(crate) fn collect(store: &Store, options: CollectOptions) -> Result<CollectReport> {
     store.collect(&options, &|| Ok(Vec::new()), &Silent)
+}
+
+/// Collects at a time and with a grace period, both in seconds.
+pub(crate) fn collect_at(store: &Store, now: i64, grace: i64) -> Result<CollectReport> {
+    let options = CollectOptions {
+        grace: Duration::from_secs(grace.unsigned_abs()),
+        ..AT_ONCE
+    };
+    store.collect_at(now, &options, &|| Ok(Vec::new()), &Silent)
+}
+
+/// Publishes one pack of these chunks. A draft's threads would spread them over as many packs as happen to be open.
+pub(crate) fn publish_pack(store: &Store, chunks: &[Vec<u8>]) {
+    let scratch = store.scratch().unwrap();
+    let path = layout::draft_pack(&scratch.path, 0);
+    let mut pack = PackWriter::create(&*store.disk(), &path, 0).unwrap();
+    let mut framer = Framer::new().unwrap();
+    for raw in chunks {
+        let (stored, is_plain) = framer.frame(raw).unwrap();
+        let digest = Digest::of(raw);
+        pack.append(digest, stored, raw.len(), is_plain).unwrap();
+    }
+    let sealed = pack.seal().unwrap();
+    store.publish(&scratch.path, &[sealed], None).unwrap();
+}
+
+/// Removes every snapshot, collects, and says whether nothing is left.
+pub(crate) fn leaves_nothing(store: &Store, disk: &MemoryDisk) -> bool {
+    for id in store.manifests().unwrap() {
+        store.remove_manifest(&id).unwrap();
+    }
+    // The clock of every test is before that.
+    collect_at(store, i64::MAX, 0).unwrap();
+    disk.files(".pack").is_empty() && store.stats().unwrap().chunks == 0
 }
 
 /// Puts a folder of files; the number is each file's name.

@@ -39,6 +39,7 @@ struct State {
     is_locked: bool,
     counts: Counts,
     fault: Option<Fault>,
+    is_full: bool,
     failed_op: Option<&'static str>,
     recording: Option<Recording>,
 }
@@ -59,10 +60,16 @@ impl MemoryDisk {
         });
     }
 
+    /// Lets nothing be created or written from now on; everything else goes on.
+    pub(crate) fn fill(&self) {
+        self.state().is_full = true;
+    }
+
     /// Lets nothing fail any more, and returns which operation failed first.
     pub(crate) fn heal(&self) -> Option<&'static str> {
         let mut state = self.state();
         state.fault = None;
+        state.is_full = false;
         state.failed_op.take()
     }
 
@@ -128,6 +135,9 @@ impl MemoryDisk {
 impl State {
     /// One step that changes something; fails when it is its turn.
     fn step(&mut self, op: &'static str, path: &Path) -> Result<()> {
+        if self.is_full && ["create folder", "create", "write"].contains(&op) {
+            return Err(error(op, path, ErrorKind::StorageFull));
+        }
         let Some(fault) = &mut self.fault else {
             return Ok(());
         };

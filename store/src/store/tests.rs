@@ -1,6 +1,6 @@
 //! The store as its callers see it: on a disk in memory that fails, loses power and goes bad, and on the host's.
 
-mod crash;
+pub(crate) mod crash;
 mod damage;
 mod model;
 

@@ -1,0 +1,173 @@
+//! What was remembered at an earlier capture may have been collected since: a snapshot refers to it only when all of it is there.
+
+use std::{
+    fs::{self, File},
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use snap_store::{CollectOptions, ContentReader, Node, Silent, SnapshotId, Store, TreeReader};
+
+use super::*;
+use crate::sample::{Sample, manifest};
+
+/// A folder that is captured again and again.
+struct Folder {
+    sample: Sample,
+    top: PathBuf,
+    cache: PathBuf,
+}
+
+impl Folder {
+    fn new() -> Self {
+        let sample = Sample::new();
+        let top = sample.folder.path().join("top");
+        fs::create_dir_all(top.join("moving")).unwrap();
+        fs::create_dir_all(top.join("still")).unwrap();
+        fs::write(top.join("still/empty"), b"").unwrap();
+        fs::write(top.join("moving/large"), noise(1, 600_000)).unwrap();
+        fs::write(top.join("moving/small"), noise(2, 3000)).unwrap();
+        // Old enough for times to be trusted; were it younger, everything would be read again and nothing be shown.
+        thread::sleep(Duration::from_millis(400));
+        let cache = sample.folder.path().join("stat");
+        Self { sample, top, cache }
+    }
+
+    fn store(&self) -> &Store {
+        &self.sample.store
+    }
+
+    /// Captures and commits; `between` runs between the passes.
+    fn capture(&self, between: impl FnOnce()) -> (SnapshotId, u64) {
+        let id = SnapshotId::random();
+        let draft = self.store().begin(id).unwrap();
+        let top = File::open(&self.top).unwrap();
+        let exclude = Exclude::default();
+        let source = Source {
+            folder: top.as_fd(),
+            kind: SourceKind::Plain,
+            exclude: &exclude,
+        };
+        let mut cache = StatCache::load(&self.cache);
+        warm(&draft, &source, &mut cache, &Silent).unwrap();
+        between();
+        let scan = scan(&source, &cache, &Silent).unwrap();
+        let tree = build(&draft, scan, None, &mut cache, &Silent).unwrap();
+        let read_bytes = draft.stats().read_bytes;
+        let manifest = manifest(id, (tree.root, tree.root_meta), tree.links);
+        draft.commit(manifest).unwrap();
+        cache.save(&self.cache).unwrap();
+        (id, read_bytes)
+    }
+
+    /// A snapshot that keeps the pack of the first one's pages alive: it has one of its folders.
+    fn keep_pages(&self) {
+        let hidden = self.sample.folder.path().join("hidden");
+        fs::rename(self.top.join("moving"), &hidden).unwrap();
+        self.capture(|| ());
+        fs::rename(&hidden, self.top.join("moving")).unwrap();
+    }
+
+    fn remove_and_collect(&self, id: &SnapshotId) {
+        self.store().remove_manifest(id).unwrap();
+        let options = CollectOptions {
+            grace: Duration::ZERO,
+            rewrite_below_percent: 0,
+            dry_run: false,
+        };
+        let none = || Ok(Vec::new());
+        let report = self.store().collect(&options, &none, &Silent).unwrap();
+        assert!(report.removed_packs > 0, "{report:?}");
+    }
+
+    fn file(&self, id: &SnapshotId, path: &[&[u8]]) -> Vec<u8> {
+        let root = self.store().manifest(id).unwrap().root;
+        let reader = TreeReader::new(self.store().clone(), root);
+        let located = reader.resolve(path).unwrap().unwrap();
+        let Node::File { size, content, .. } = located.entry.node else {
+            panic!("it is no file");
+        };
+        let mut bytes = vec![0; usize::try_from(size).unwrap()];
+        let reader = ContentReader::new(self.store().clone(), content, size);
+        reader.read_at(0, &mut bytes).unwrap();
+        bytes
+    }
+
+    fn assert_whole(&self, id: &SnapshotId) {
+        assert!(self.file(id, &[b"moving", b"large"]) == noise(1, 600_000));
+        assert!(self.file(id, &[b"moving", b"small"]) == noise(2, 3000));
+    }
+}
+
+/// Bytes that nothing compresses and no two places share.
+fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed;
+    let next = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}
+
+#[test]
+fn a_remembered_list_whose_chunks_were_collected_is_found_out() {
+    let folder = Folder::new();
+    let (first, _) = folder.capture(|| ());
+    let remembered = fs::read(&folder.cache).unwrap();
+    folder.keep_pages();
+    fs::write(&folder.cache, remembered).unwrap();
+    let list = list_of_large(&folder, &first);
+    folder.remove_and_collect(&first);
+    assert!(
+        folder.store().has(&list).unwrap(),
+        "the list itself is still there"
+    );
+    let (second, _) = folder.capture(|| ());
+    folder.assert_whole(&second);
+}
+
+#[test]
+fn a_remembered_file_that_only_the_second_pass_meets_is_not_believed() {
+    let folder = Folder::new();
+    let (first, _) = folder.capture(|| ());
+    folder.remove_and_collect(&first);
+    let (inside, outside) = (
+        folder.top.join("moving"),
+        folder.sample.folder.path().join("away"),
+    );
+    fs::rename(&inside, &outside).unwrap();
+    let (second, _) = folder.capture(|| fs::rename(&outside, &inside).unwrap());
+    folder.assert_whole(&second);
+}
+
+#[test]
+fn what_was_not_collected_is_not_read_again() {
+    let folder = Folder::new();
+    folder.capture(|| ());
+    let (second, read_bytes) = folder.capture(|| ());
+    folder.assert_whole(&second);
+    if is_trusted(&folder.top) {
+        assert_eq!(read_bytes, 0);
+    }
+}
+
+fn is_trusted(top: &Path) -> bool {
+    trust::is_trusted(File::open(top).unwrap().as_fd()).unwrap()
+}
+
+fn list_of_large(folder: &Folder, id: &SnapshotId) -> snap_store::Digest {
+    let root = folder.store().manifest(id).unwrap().root;
+    let reader = TreeReader::new(folder.store().clone(), root);
+    let located = reader.resolve(&[b"moving", b"large"]).unwrap().unwrap();
+    match located.entry.node {
+        Node::File {
+            content: snap_store::Content::List(list),
+            ..
+        } => list,
+        ref other => panic!("{other:?} is no list"),
+    }
+}
