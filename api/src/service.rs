@@ -11,7 +11,7 @@ use crate::{
         RestoreRequest, StatusRequest, TagRequest, TreeRequest, TtlRequest, UnmountRequest,
         UpgradeMountsRequest, VerifyRequest,
     },
-    upkeep::{BackedUp, BackupRequest},
+    upkeep::{BackedUp, BackupRequest, CollectRequest},
     view::{
         ContainerView, DiffEntry, DoctorReport, Hello, JobStarted, JobView, MountView,
         MountsUpgraded, Page, Removed, SnapshotDetail, SnapshotView, Status, TreeEntry,
@@ -76,4 +76,6 @@ pub trait Snapshotd {
     async fn backup(request: BackupRequest) -> Answer<BackedUp>;
     /// Replaces every mount server with the installed binary, while their mounts are in use.
     async fn upgrade_mounts(request: UpgradeMountsRequest) -> Answer<MountsUpgraded>;
+    /// Starts giving back the space of what no snapshot needs.
+    async fn collect_start(request: CollectRequest) -> Answer<JobStarted>;
 }

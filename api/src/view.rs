@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{error::ErrorReport, path::WirePath, upkeep::BackupStatus};
+use crate::{
+    error::ErrorReport,
+    path::WirePath,
+    upkeep::{BackupStatus, Collected, CollectionStatus, DiskStatus},
+};
 
 /// The daemon's answer to hello.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -54,11 +58,11 @@ pub enum JobState {
 pub struct JobView {
     /// The job's id.
     pub job: String,
-    /// `create`, `restore`, `copy` or `verify`.
+    /// `create`, `restore`, `copy`, `verify` or `collect`.
     pub kind: String,
     /// containerd's namespace.
     pub namespace: String,
-    /// What it works on: a container, a folder or a snapshot.
+    /// What it works on: a container, a folder or a snapshot; for a collection why there is one.
     pub subject: String,
     /// Where it stands.
     pub state: JobState,
@@ -105,6 +109,8 @@ pub enum JobOutcome {
     Copied(Copied),
     /// Stored data was checked.
     Verified(Verified),
+    /// The store was collected.
+    Collected(Box<Collected>),
 }
 
 /// A snapshot was made.
@@ -424,6 +430,12 @@ pub struct Status {
     /// How the regular copies of the catalogue are.
     #[serde(default)]
     pub backup: BackupStatus,
+    /// How collection is.
+    #[serde(default)]
+    pub collection: CollectionStatus,
+    /// How full the disk of the store is.
+    #[serde(default)]
+    pub disk: DiskStatus,
 }
 
 /// A snapshot that is served now.

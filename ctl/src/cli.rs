@@ -10,8 +10,8 @@ use crate::{
     screen::{Output, Screen},
     session::Session,
     verbs::{
-        backup, browse, containers, create, generate, jobs, mounts, naming, restore, snapshots,
-        upkeep,
+        backup, browse, collect, containers, create, generate, jobs, mounts, naming, restore,
+        snapshots, upkeep,
     },
 };
 
@@ -96,6 +96,7 @@ enum Verb {
     Start(containers::StartArgs),
     Stop(containers::StopArgs),
     Verify(upkeep::VerifyArgs),
+    Collect(collect::CollectArgs),
     Backup(backup::BackupArgs),
     Status(upkeep::StatusArgs),
     Doctor(upkeep::DoctorArgs),
@@ -167,6 +168,7 @@ async fn dispatch(session: &Session, verb: Verb) -> Result<(), Failure> {
         Verb::Start(args) => containers::start(session, args).await,
         Verb::Stop(args) => containers::stop(session, args).await,
         Verb::Verify(args) => upkeep::verify(session, args).await,
+        Verb::Collect(args) => collect::collect(session, args).await,
         Verb::Backup(args) => backup::backup(session, args).await,
         Verb::Status(_) => upkeep::status(session).await,
         Verb::Doctor(_) => upkeep::doctor(session).await,

@@ -29,6 +29,15 @@ pub(crate) fn ttl(text: &str) -> Result<Ttl, String> {
     Ok(Ttl::Seconds(length.as_secs()))
 }
 
+/// Parses `1h`, `90s`, or `0` for none.
+pub(crate) fn grace(text: &str) -> Result<Duration, String> {
+    match text {
+        "0" => Ok(Duration::ZERO),
+        text => humantime::parse_duration(text)
+            .map_err(|error| format!("{error}; write it like `1h`, `90s` or `0`")),
+    }
+}
+
 /// Parses `none`, `host` or the absolute path of a network namespace.
 pub(crate) fn network(text: &str) -> Result<NetworkChoice, String> {
     match text {

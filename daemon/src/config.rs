@@ -51,6 +51,14 @@ pub struct Config {
     pub backup_interval: Option<Duration>,
     /// Copies of the catalogue that are kept.
     pub backup_keep: usize,
+    /// How often the store is collected; `None` for only on request and when the disk is nearly full.
+    pub collect_interval: Option<Duration>,
+    /// How long data stays after nothing was found to need it.
+    pub collect_grace: Duration,
+    /// From this used part of the store's file system on, in hundredths, space is made; 100 for never.
+    pub disk_high_percent: u8,
+    /// Below this used part all is as usual again.
+    pub disk_low_percent: u8,
     /// Decoded-chunk cache of one mount server, in bytes.
     pub mount_cache_bytes: u64,
     /// Threads of one mount server.
@@ -114,6 +122,10 @@ impl Default for Config {
             expiry_interval: Duration::from_secs(60 * 60),
             backup_interval: Some(Duration::from_secs(24 * 60 * 60)),
             backup_keep: 7,
+            collect_interval: Some(Duration::from_secs(24 * 60 * 60)),
+            collect_grace: Duration::from_secs(60 * 60),
+            disk_high_percent: 95,
+            disk_low_percent: 85,
             mount_cache_bytes: 64 << 20,
             mount_threads: 4,
             read_deadline: Duration::from_secs(30),

@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use crate::{
     blocking, clock,
+    collect::relief,
     error::{Result, in_full},
     host::Host,
     jobs::JobHandle,
@@ -84,8 +85,9 @@ struct Taken {
 ///
 /// # Errors
 /// The first thing that would make `create` fail.
-pub async fn check(host: &Host, plan: &CreatePlan) -> Result<()> {
+pub async fn check(host: &Arc<Host>, plan: &CreatePlan) -> Result<()> {
     Exclude::new(&plan.exclude)?;
+    relief::admit(host).await?;
     facts::check_space(&host.config)?;
     Subject::inspect(host, plan).await.map(drop)
 }
@@ -98,6 +100,7 @@ pub async fn create(host: &Arc<Host>, plan: CreatePlan, job: &JobHandle) -> Resu
     let started = Instant::now();
     info!(snapshot = %plan.id, namespace = %plan.namespace, source = ?plan.source, "Creating a snapshot");
     job.phase("check");
+    relief::make_room(host, job).await?;
     let subject = Subject::inspect(host, &plan).await?;
     let limit = host.config.snapshots_per_namespace;
     host.catalogue.insert(&creating(&plan, &subject), limit)?;

@@ -40,6 +40,7 @@ fn on_disk(config: &Config) -> Vec<Check> {
         storage::file_system(&config.root),
         storage::reflinks(&config.root),
         storage::space(&config.root, config.reserve_bytes),
+        storage::pressure(config),
         storage::backups(config),
     ]
 }

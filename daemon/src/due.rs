@@ -53,11 +53,18 @@ impl Due {
         *self.lock() = result.as_ref().err().map(|error| in_full(error));
     }
 
+    /// Says when it is done next: after `wait`, or never.
+    pub fn expect_in(&self, wait: Option<Duration>) {
+        let next = wait.map_or(0, |wait| {
+            clock::now().saturating_add_unsigned(wait.as_secs())
+        });
+        self.next.store(next, Ordering::Relaxed);
+    }
+
     /// Waits for `wait`, and says so; tells whether the clock was set meanwhile.
     pub async fn wait(&self, wait: Duration) -> Waited {
         let (begun, before) = (Instant::now(), clock::now());
-        let next = before.saturating_add_unsigned(wait.as_secs());
-        self.next.store(next, Ordering::Relaxed);
+        self.expect_in(Some(wait));
         tokio::time::sleep(wait).await;
         Waited {
             before,

@@ -116,9 +116,14 @@ async fn finish(host: &Arc<Host>, id: SnapshotId) -> Result<()> {
     let host = Arc::clone(host);
     blocking(move || {
         host.store.remove_manifest(&id)?;
-        match host.catalogue.finish_removal(&id) {
+        let record = host.catalogue.get(&id);
+        match host.catalogue.finish_removal(&id).and(record) {
             Err(StoreError::NotFound { .. }) => Ok(()),
-            other => other,
+            Err(error) => Err(error),
+            Ok(record) => {
+                host.past.removed(&record);
+                Ok(())
+            }
         }
     })
     .await

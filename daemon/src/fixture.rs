@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, fs, sync::Arc};
 
 use snap_store::{
-    HostFacts, LinkTable, Manifest, Meta, Origin, SnapshotId, SnapshotRecord, SnapshotState,
-    TreeWriter,
+    Draft, Entry, EntryName, HostFacts, LinkTable, Manifest, Meta, Node, Origin, SnapshotId,
+    SnapshotRecord, SnapshotState, TreeRef, TreeWriter,
 };
 use tempfile::TempDir;
 
@@ -32,8 +32,36 @@ pub(crate) fn snapshot(host: &Host, name: &str, expires_at: Option<i64>) -> Snap
     host.catalogue.activate(&manifest).unwrap().id
 }
 
-/// The same, all of it stored, but Creating still.
+/// A folder that differs from others by `text`.
+pub(crate) fn tree(draft: &Draft, text: &str) -> TreeRef {
+    let mut writer = TreeWriter::new(draft);
+    let entry = Entry {
+        name: EntryName::new(*b"link").unwrap(),
+        meta: Meta::default(),
+        node: Node::Symlink(text.as_bytes().into()),
+    };
+    writer.push(&entry).unwrap();
+    writer.finish().unwrap()
+}
+
+/// An Active snapshot whose content no other one has.
+pub(crate) fn unlike_others(host: &Host, name: &str) -> SnapshotId {
+    let manifest = commit(host, name, None, |draft| tree(draft, name));
+    host.catalogue.activate(&manifest).unwrap().id
+}
+
+/// A snapshot of an empty folder, all of it stored, but Creating still.
 pub(crate) fn committed(host: &Host, name: &str, expires_at: Option<i64>) -> Manifest {
+    let empty = |draft: &Draft| TreeWriter::new(draft).finish().unwrap();
+    commit(host, name, expires_at, empty)
+}
+
+fn commit(
+    host: &Host,
+    name: &str,
+    expires_at: Option<i64>,
+    fill: impl FnOnce(&Draft) -> TreeRef,
+) -> Manifest {
     let record = SnapshotRecord {
         id: SnapshotId::random(),
         namespace: "default".parse().unwrap(),
@@ -61,7 +89,7 @@ pub(crate) fn committed(host: &Host, name: &str, expires_at: Option<i64>) -> Man
         name: Some(name.parse().unwrap()),
         expires_at,
         labels: BTreeMap::new(),
-        root: TreeWriter::new(&draft).finish().unwrap(),
+        root: fill(&draft),
         root_meta: Meta::default(),
         links: LinkTable::default(),
         logical_bytes: 0,

@@ -7,7 +7,13 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::{
-    clock, config::Config, containerd::Containerd, due::Dues, error::Result, jobs::Jobs,
+    clock,
+    collect::{past::Past, relief::Relief},
+    config::Config,
+    containerd::Containerd,
+    due::Dues,
+    error::Result,
+    jobs::Jobs,
     mounts::Mounts,
 };
 
@@ -32,6 +38,10 @@ pub struct Host {
     pub jobs: Jobs,
     /// Work that is done again and again.
     pub dues: Dues,
+    /// What is known of collections.
+    pub past: Past,
+    /// How far the daemon has come with a disk that is nearly full.
+    pub relief: Relief,
     /// When the daemon started, in seconds since 1970.
     pub started_at: i64,
     /// Changes under way that must not end half done when their client leaves.
@@ -42,17 +52,21 @@ impl Host {
     /// The host of a store and a catalogue that are open.
     #[must_use]
     pub fn new(config: Config, store: Store, catalogue: Arc<Catalogue>) -> Arc<Self> {
-        Arc::new(Self {
+        let host = Arc::new(Self {
             containerd: Containerd::new(&config.containerd),
             mounts: Mounts::new(&config),
             jobs: Jobs::new(config.concurrent_captures, config.concurrent_restores),
             started_at: clock::now(),
             changes: TaskTracker::new(),
             dues: Dues::default(),
+            past: Past::default(),
+            relief: Relief::default(),
             config,
             store,
             catalogue,
-        })
+        });
+        host.past.recall(&host);
+        host
     }
 
     /// Opens the store and the catalogue, making them when they are not there, and imports manifests the

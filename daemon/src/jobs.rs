@@ -44,6 +44,8 @@ pub enum JobKind {
     Copy,
     /// Re-reads stored data.
     Verify,
+    /// Gives back the space of what nothing needs.
+    Collect,
 }
 
 impl JobKind {
@@ -55,6 +57,7 @@ impl JobKind {
             Self::Restore => "restore",
             Self::Copy => "copy",
             Self::Verify => "verify",
+            Self::Collect => "collect",
         }
     }
 }
@@ -84,6 +87,7 @@ struct Shared {
     captures: Semaphore,
     restores: Semaphore,
     readers: Semaphore,
+    collections: Semaphore,
     tasks: TaskTracker,
 }
 
@@ -96,6 +100,7 @@ impl Jobs {
             captures: Semaphore::new(concurrent_captures),
             restores: Semaphore::new(concurrent_restores),
             readers: Semaphore::new(CONCURRENT_READERS),
+            collections: Semaphore::new(1),
             tasks: TaskTracker::new(),
         }))
     }
@@ -159,6 +164,22 @@ impl Jobs {
             }
         }
         Ok(job.view())
+    }
+
+    /// Waits for the job's end, however long it takes.
+    ///
+    /// # Errors
+    /// The job's own.
+    pub async fn outcome(&self, id: &str) -> Result<JobOutcome> {
+        let job = self.job(id)?;
+        let mut changed = job.handle.changes();
+        loop {
+            if let Some(result) = job.result() {
+                return Ok(result.clone()?);
+            }
+            // The sender lives as long as the job that is held here.
+            let _ = changed.changed().await;
+        }
     }
 
     /// Asks the job to stop. One that has ended stays as it is.
@@ -267,6 +288,7 @@ impl Jobs {
             JobKind::Create => &self.0.captures,
             JobKind::Restore => &self.0.restores,
             JobKind::Copy | JobKind::Verify => &self.0.readers,
+            JobKind::Collect => &self.0.collections,
         }
     }
 

@@ -14,6 +14,7 @@
 pub mod backup;
 mod blocking;
 pub mod clock;
+pub mod collect;
 pub mod config;
 pub mod containerd;
 pub mod containers;

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    Error, Host, backup,
+    Error, Host, backup, collect,
     config::Config,
     containers, expiry, mounts,
     server::{self, Listening, Server, SocketError},
@@ -179,6 +179,7 @@ fn background(host: &Arc<Host>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(expiry::run(Arc::clone(host)));
     tasks.spawn(backup::run(Arc::clone(host)));
+    tasks.spawn(collect::run(Arc::clone(host)));
     tasks.spawn(containers::follow_events(Arc::clone(host)));
     tasks.spawn(mounts::keep(Arc::clone(host)));
     tasks.spawn(mounts::watch(Arc::clone(host)));

@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use snap_api::{BackupStatus, ErrorReport, Status, WirePath};
+use snap_api::{BackupStatus, DiskStatus, ErrorReport, Status, WirePath};
 use snap_store::StoreStats;
 
-use crate::{backup, blocking, clock, error::Error, error::Result, host::Host};
+use crate::{backup, blocking, clock, collect::relief, error::Error, error::Result, host::Host};
 
 /// A look at the daemon must not hang because containerd does.
 const CONTAINERD_PATIENCE: Duration = Duration::from_secs(2);
@@ -31,6 +31,8 @@ pub async fn status(host: &Arc<Host>) -> Result<Status> {
         mounts: mounts?,
         next_expiry_at: host.dues.expiry.next().map(clock::rfc3339),
         backup: figures.backup,
+        collection: host.past.status(host),
+        disk: figures.disk,
     })
 }
 
@@ -50,6 +52,7 @@ struct Figures {
     store: StoreStats,
     free_bytes: u64,
     backup: BackupStatus,
+    disk: DiskStatus,
 }
 
 async fn figures(host: &Arc<Host>) -> Result<Figures> {
@@ -67,6 +70,7 @@ async fn figures(host: &Arc<Host>) -> Result<Figures> {
             store: host.store.stats()?,
             free_bytes: space.f_bavail.saturating_mul(space.f_frsize),
             backup: backup::status(&host),
+            disk: relief::status(&host)?,
         })
     })
     .await

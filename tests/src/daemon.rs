@@ -118,7 +118,8 @@ impl Drop for Daemon {
     }
 }
 
-fn command(places: &Places) -> Result<Command> {
+/// The daemon's command line.
+pub(crate) fn command(places: &Places) -> Result<Command> {
     let mut command = Command::new(program("snapshotd")?);
     command
         .env_clear()

@@ -83,11 +83,20 @@ impl Host {
             daemon: None,
         };
         host.guard()?;
-        fs::write(&host.places.config, &options.config).context("Write the configuration")?;
+        host.write_config(&options.config)?;
         if !options.without_containerd {
             host.start_containerd()?;
         }
         Ok(host)
+    }
+
+    /// How full the machine is that runs the tests is no concern of theirs, unless one says so.
+    fn write_config(&self, text: &str) -> Result<()> {
+        let mut config = text.to_owned();
+        if !config.contains("disk_high_percent") {
+            config.push_str("\ndisk_high_percent = 100\n");
+        }
+        fs::write(&self.places.config, config).context("Write the configuration")
     }
 
     /// Starts the private containerd, again after `stop_containerd`.
@@ -130,6 +139,20 @@ impl Host {
         self.daemon = None;
         self.daemon = Some(Daemon::spawn(&self.places)?);
         Ok(())
+    }
+
+    /// Puts a copy of the catalogue in its place, as the operator does while the daemon is stopped.
+    ///
+    /// # Errors
+    /// When snapshotd cannot be run; its own failure is in the answer.
+    pub fn restore_catalogue(&self, copy: &Path) -> Result<Answer> {
+        let mut command = crate::daemon::command(&self.places)?;
+        let output = command.arg("--restore-catalogue").arg(copy).output();
+        let output = output.context("Run snapshotd")?;
+        Ok(Answer::new(
+            "snapshotd --restore-catalogue".to_owned(),
+            &output,
+        ))
     }
 
     /// The daemon, taken out of the host to be stopped or killed.

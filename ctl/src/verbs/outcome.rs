@@ -11,7 +11,7 @@ use crate::{
     failure::Failure,
     follow::Followed,
     screen::{Screen, facts, table},
-    verbs::{containers, snapshots},
+    verbs::{collect, containers, snapshots},
     words::{clean, count, micros, short_id, size},
 };
 
@@ -34,6 +34,7 @@ pub(crate) fn show(screen: &Screen, outcome: &JobOutcome) -> Result<(), Failure>
         }
         JobOutcome::Restored(done) => show_restored(screen, done),
         JobOutcome::Copied(done) => screen.show(done, &[], || copied(done)),
+        JobOutcome::Collected(done) => collect::show(screen, done),
         JobOutcome::Verified(done) => {
             screen.show(done, &[], || verified(done))?;
             match done.damage.is_empty() && done.packs.is_empty() {

@@ -4,8 +4,8 @@ use std::time::SystemTime;
 
 use clap::Args;
 use snap_api::{
-    BackupStatus, Check, CheckResult, DoctorReport, ErrorCode, MountStatus, Status, StatusRequest,
-    VerifyRequest,
+    BackupStatus, Check, CheckResult, CollectionStatus, DiskPressure, DiskStatus, DoctorReport,
+    ErrorCode, MountStatus, Status, StatusRequest, VerifyRequest,
 };
 
 use crate::{
@@ -145,6 +145,8 @@ fn render_status(status: &Status, now: SystemTime) -> String {
     if let Some(time) = &status.next_expiry_at {
         lines.push(("Next expiry", moment(time, now)));
     }
+    lines.push(("Collection", collection(&status.collection, now)));
+    lines.push(("Disk", disk(&status.disk)));
     lines.push(("Backup", backup(&status.backup, now)));
     let mut text = facts(&lines);
     if !status.mounts.is_empty() {
@@ -152,6 +154,44 @@ fn render_status(status: &Status, now: SystemTime) -> String {
         text.push_str(&render_mounts(status));
     }
     text
+}
+
+/// What the last collection found, and when the next one is due.
+fn collection(collection: &CollectionStatus, now: SystemTime) -> String {
+    let mut text = match &collection.last {
+        Some(last) => format!(
+            "{}: {} needed, {} not, {} given back",
+            relative(&last.ended_at, now),
+            size(last.live_bytes),
+            size(last.dead_bytes),
+            size(last.freed_bytes)
+        ),
+        None => "none yet".to_owned(),
+    };
+    match &collection.next_at {
+        Some(time) => text.push_str(&format!("; next {}", relative(time, now))),
+        None => text.push_str("; turned off"),
+    }
+    if let Some(failure) = &collection.failure {
+        text.push_str(&format!("\nfailed: {failure}"));
+    }
+    text
+}
+
+/// How full the disk is, and what that means.
+fn disk(disk: &DiskStatus) -> String {
+    let used = format!("{} % used", disk.used_percent);
+    match disk.pressure {
+        DiskPressure::None => used,
+        DiskPressure::High => format!(
+            "{used}: nearly full, space is made until it is below {} %",
+            disk.low_percent
+        ),
+        DiskPressure::Full => format!(
+            "{used}: full, captures are refused from {} % on",
+            disk.high_percent
+        ),
+    }
 }
 
 /// The newest copy of the catalogue, the next one, and what keeps it from being made.

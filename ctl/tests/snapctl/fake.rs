@@ -12,13 +12,13 @@ use futures::StreamExt;
 use serde::Serialize;
 use serde_json::Value;
 use snap_api::{
-    Answer, BackedUp, BackupRequest, Check, ContainerRequest, ContainerView, CopyRequest,
-    CreateRequest, DiffEntry, DiffRequest, DoctorReport, ErrorReport, Hello, HelloRequest,
-    JobRequest, JobStarted, JobView, JobWaitRequest, LabelRequest, ListRequest, MountRequest,
-    MountUpgrade, MountView, MountsUpgraded, Page, ReferenceRequest, RemoveRequest, Removed,
-    RestoreRequest, SnapshotDetail, SnapshotView, Snapshotd, SnapshotdRequest, SnapshotdResponse,
-    Status, StatusRequest, TagRequest, TreeEntry, TreeRequest, TtlRequest, UnmountRequest,
-    UpgradeMountsRequest, VerifyRequest,
+    Answer, BackedUp, BackupRequest, Check, CollectRequest, ContainerRequest, ContainerView,
+    CopyRequest, CreateRequest, DiffEntry, DiffRequest, DoctorReport, ErrorReport, Hello,
+    HelloRequest, JobRequest, JobStarted, JobView, JobWaitRequest, LabelRequest, ListRequest,
+    MountRequest, MountUpgrade, MountView, MountsUpgraded, Page, ReferenceRequest, RemoveRequest,
+    Removed, RestoreRequest, SnapshotDetail, SnapshotView, Snapshotd, SnapshotdRequest,
+    SnapshotdResponse, Status, StatusRequest, TagRequest, TreeEntry, TreeRequest, TtlRequest,
+    UnmountRequest, UpgradeMountsRequest, VerifyRequest,
 };
 use tarpc::{
     context::Context,
@@ -338,6 +338,9 @@ impl Snapshotd for Fake {
         self.note("doctor", &request)?;
         let checks = self.0.script.lock().unwrap().checks.clone();
         Ok(DoctorReport { checks })
+    }
+    async fn collect_start(self, _: Context, request: CollectRequest) -> Answer<JobStarted> {
+        self.job("collect_start", &request)
     }
     async fn backup(self, _: Context, request: BackupRequest) -> Answer<BackedUp> {
         self.note("backup", &request)?;

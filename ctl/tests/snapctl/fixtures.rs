@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, process::Output};
 
 use snap_api::{
-    BackupStatus, ContainerView, Created, ErrorCode, ErrorReport, JobOutcome, JobState, JobView,
-    MountStatus, ProgressView, RequestInFlight, Restored, SnapshotDetail, SnapshotState,
-    SnapshotView, Status, WirePath,
+    BackupStatus, Collected, CollectionStatus, ContainerView, Created, DiskPressure, DiskStatus,
+    ErrorCode, ErrorReport, JobOutcome, JobState, JobView, LastCollection, MountStatus,
+    ProgressView, RequestInFlight, Restored, SnapshotDetail, SnapshotState, SnapshotView, Status,
+    WirePath,
 };
 
 pub(crate) const ID: &str = "0123456789abcdef0123456789abcdef";
@@ -126,6 +127,31 @@ pub(crate) fn created() -> JobOutcome {
     }))
 }
 
+pub(crate) fn collected() -> Collected {
+    Collected {
+        dry_run: false,
+        snapshots: 3,
+        packs: 10,
+        live_chunks: 100,
+        live_bytes: 5 << 20,
+        dead_chunks: 50,
+        dead_bytes: 3 << 20,
+        removed_packs: 4,
+        freed_bytes: 2 << 20,
+        rewritten_packs: 1,
+        written_bytes: 1 << 20,
+        waiting_packs: 2,
+        waiting_bytes: 1 << 20,
+        damaged_packs: 0,
+        missing_chunks: 0,
+        forgotten_bases: 0,
+        unreadable: Vec::new(),
+        incomplete: false,
+        stopped: None,
+        elapsed_us: 250_000,
+    }
+}
+
 pub(crate) fn restored() -> Restored {
     Restored {
         containers: vec![container("web-1"), container("web-2")],
@@ -178,6 +204,23 @@ pub(crate) fn status() -> Status {
             last_at: Some(THEN.to_owned()),
             next_at: None,
             failure: Some("Cannot write".to_owned()),
+        },
+        collection: CollectionStatus {
+            last: Some(LastCollection {
+                ended_at: THEN.to_owned(),
+                live_bytes: 5 << 20,
+                dead_bytes: 1 << 20,
+                waiting_bytes: 0,
+                freed_bytes: 2 << 20,
+            }),
+            next_at: None,
+            failure: None,
+        },
+        disk: DiskStatus {
+            used_percent: 96,
+            high_percent: 95,
+            low_percent: 85,
+            pressure: DiskPressure::Full,
         },
     }
 }

@@ -4,7 +4,8 @@ use std::process::{Child, Output};
 
 use rustix::process::{Pid, Signal, kill_process};
 use snap_api::{
-    Copied, Damage, ErrorCode, ErrorReport, JobOutcome, PackDamage, Restored, Verified, WirePath,
+    Collected, Copied, Damage, ErrorCode, ErrorReport, JobOutcome, PackDamage, Restored,
+    Unreadable, Verified, WirePath,
 };
 
 use crate::{
@@ -53,6 +54,40 @@ fn damage() -> JobOutcome {
         }],
         truncated: false,
     })
+}
+
+fn unreadable() -> JobOutcome {
+    let holder = format!("snapshot {}", fixtures::ID);
+    JobOutcome::Collected(Box::new(Collected {
+        unreadable: vec![Unreadable {
+            holder,
+            problem: "Manifest is corrupt".to_owned(),
+        }],
+        incomplete: true,
+        ..fixtures::collected()
+    }))
+}
+
+#[test]
+fn collect_shows_what_it_found_and_did() {
+    let done = JobOutcome::Collected(Box::new(fixtures::collected()));
+    let output = ending_with(fixtures::done_job(done)).run(&["collect"]);
+    assert_eq!(code(&output), Some(0), "{}", stderr(&output));
+    for line in [
+        "Needed      5.0 MiB in 100 chunks by 3 snapshots\n",
+        "Removed     4 of 10 packs, 2.0 MiB\n",
+        "Waiting     2 packs, 1.0 MiB\n",
+    ] {
+        assert!(stdout(&output).contains(line), "{}", stdout(&output));
+    }
+}
+
+#[test]
+fn collect_ends_with_corrupt_when_something_in_use_cannot_be_read() {
+    let output = ending_with(fixtures::done_job(unreadable())).run(&["collect"]);
+    assert_eq!(code(&output), Some(8));
+    assert!(stderr(&output).contains("Manifest is corrupt"));
+    assert!(stderr(&output).contains("nothing was removed"));
 }
 
 fn code(output: &Output) -> Option<i32> {

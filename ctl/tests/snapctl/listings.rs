@@ -148,6 +148,12 @@ fn status_shows_store_and_servers() {
     let output = Daemon::start(Script::default()).run(&["status"]);
     assert!(stdout(&output).contains("Daemon      version 9.9.9, process 77\n"));
     assert!(stdout(&output).contains("0123456789ab     88          2      3"));
+    for line in [
+        "5.0 MiB needed, 1.0 MiB not, 2.0 MiB given back; turned off",
+        "Disk        96 % used: full, captures are refused from 95 % on",
+    ] {
+        assert!(stdout(&output).contains(line), "{}", stdout(&output));
+    }
     let backup = stdout(&output)
         .lines()
         .skip_while(|line| !line.starts_with("Backup "));

@@ -91,6 +91,18 @@ fn copy_splits_reference_and_path_and_completes_the_destination() {
 }
 
 #[test]
+fn every_option_of_collect_arrives() {
+    let plain = asked("collect_start", &["collect", "--detach"]);
+    let expected = json!({"namespace": "default", "dry_run": false, "grace_seconds": null});
+    assert_eq!(plain, expected);
+    let typed = ["collect", "--dry-run", "--grace", "1h 30m", "--detach"];
+    let expected = json!({"namespace": "default", "dry_run": true, "grace_seconds": 5400});
+    assert_eq!(asked("collect_start", &typed), expected);
+    let at_once = asked("collect_start", &["collect", "--grace", "0", "--detach"]);
+    assert_eq!(at_once["grace_seconds"], 0);
+}
+
+#[test]
 fn the_file_of_a_backup_arrives_as_an_absolute_path() {
     let daemon = Daemon::start(Script::default());
     let folder = tempfile::tempdir().unwrap();

@@ -40,7 +40,7 @@ impl Key {
     }
 }
 
-pub(super) const KEYS: [Key; 20] = [
+pub(super) const KEYS: [Key; 24] = [
     Key {
         name: "root",
         about: "Folder of the store, the catalogue and the writable layers of restored containers",
@@ -119,6 +119,39 @@ pub(super) const KEYS: [Key; 20] = [
         about: "Copies of the catalogue that are kept there; the oldest go",
         get: |config| config.backup_keep.to_string(),
         set: |config, value| values::count(value, 1..=1000).map(|count| config.backup_keep = count),
+    },
+    Key {
+        name: "collect_interval",
+        about: "How often space is given back that no snapshot needs; `never` leaves it to `snapctl collect` and a full disk",
+        get: |config| values::limit_text(config.collect_interval),
+        set: |config, value| {
+            values::interval(value).map(|interval| config.collect_interval = interval)
+        },
+    },
+    Key {
+        name: "collect_grace",
+        about: "How long data stays on the disk after nothing was found to need it",
+        get: |config| values::duration_text(config.collect_grace),
+        set: |config, value| {
+            values::duration(value, 0..=365 * 24 * 60 * 60)
+                .map(|duration| config.collect_grace = duration)
+        },
+    },
+    Key {
+        name: "disk_high_percent",
+        about: "From this used part of the file system of the store on, space is made, and captures are refused when there is none to make; 100 for never",
+        get: |config| config.disk_high_percent.to_string(),
+        set: |config, value| {
+            values::percent(value).map(|percent| config.disk_high_percent = percent)
+        },
+    },
+    Key {
+        name: "disk_low_percent",
+        about: "Below this used part all is as usual again",
+        get: |config| config.disk_low_percent.to_string(),
+        set: |config, value| {
+            values::percent(value).map(|percent| config.disk_low_percent = percent)
+        },
     },
     Key {
         name: "mount_cache_bytes",

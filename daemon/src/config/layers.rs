@@ -124,6 +124,9 @@ impl Config {
         if config.root == config.state {
             problems.push("root and state are the same folder: choose two".to_owned());
         }
+        if config.disk_low_percent > config.disk_high_percent {
+            problems.push("disk_low_percent is above disk_high_percent".to_owned());
+        }
         match problems.is_empty() {
             true => Ok(config),
             false => Err(ConfigError { problems }),

@@ -78,6 +78,11 @@ fn values_out_of_range_are_refused() {
         ("--log-format", "xml"),
         ("--log-level", "loud=very=much"),
         ("--concurrent-captures", "0"),
+        ("--backup-interval", "2years"),
+        ("--backup-keep", "0"),
+        ("--collect-grace", "soon"),
+        ("--disk-high-percent", "101"),
+        ("--disk-low-percent", "0"),
     ] {
         let error = load(&[&format!("{flag}={value}")]).unwrap_err();
         assert!(
@@ -106,6 +111,28 @@ fn a_named_file_must_exist_and_be_toml() {
 fn root_and_state_are_two_folders() {
     let error = load(&["--root", "/srv/x", "--state", "/srv/x/"]).unwrap_err();
     assert!(error.to_string().contains("the same folder"), "{error}");
+}
+
+#[test]
+fn regular_work_is_turned_off_by_never_and_by_0() {
+    for value in ["never", "0", "0s"] {
+        let flags = ["--backup-interval", value, "--collect-interval", value];
+        let config = load(&flags).unwrap();
+        assert_eq!(
+            (config.backup_interval, config.collect_interval),
+            (None, None)
+        );
+    }
+}
+
+#[test]
+fn the_low_mark_is_not_above_the_high_one() {
+    let error = load(&["--disk-high-percent", "80"]).unwrap_err();
+    assert!(
+        error.to_string().contains("above disk_high_percent"),
+        "{error}"
+    );
+    load(&["--disk-high-percent", "80", "--disk-low-percent", "80"]).unwrap();
 }
 
 #[test]

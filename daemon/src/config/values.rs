@@ -125,6 +125,12 @@ pub(super) fn number(text: &str, range: RangeInclusive<u64>) -> Result<u64, Stri
     })
 }
 
+/// A part in hundredths.
+pub(super) fn percent(text: &str) -> Result<u8, String> {
+    let number = number(text, 1..=100)?;
+    u8::try_from(number).map_err(|error| error.to_string())
+}
+
 /// The same for a count of things in memory.
 pub(super) fn count(text: &str, range: RangeInclusive<u64>) -> Result<usize, String> {
     let number = number(text, range)?;

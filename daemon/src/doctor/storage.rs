@@ -14,7 +14,7 @@ use snap_api::Check;
 use snap_store::Store;
 
 use super::{ok, problem, warning};
-use crate::{backup, clock, config::Config};
+use crate::{backup, clock, collect::relief::Usage, config::Config};
 
 /// A copy that is younger is never called late.
 const LATE_SECONDS: u64 = 60 * 60;
@@ -116,6 +116,35 @@ pub(super) fn judge_space(free: u64, reserve: u64) -> Check {
         warning(name, found, hint)
     } else {
         ok(name, found)
+    }
+}
+
+/// Whether the disk is so full that captures may be refused.
+pub(super) fn pressure(config: &Config) -> Check {
+    match Usage::of(&config.root) {
+        Ok(usage) => judge_pressure(
+            usage.percent(),
+            config.disk_low_percent,
+            config.disk_high_percent,
+        ),
+        Err(error) => problem(
+            "disk pressure",
+            error.to_string(),
+            "make the folder, or name another with `root` in the configuration",
+        ),
+    }
+}
+
+pub(super) fn judge_pressure(used: u8, low: u8, high: u8) -> Check {
+    let name = "disk pressure";
+    let hint = "remove snapshots, shorten times to live, or give the store a larger disk; \
+                `snapctl collect` gives back what no snapshot needs";
+    let found = format!("{used} % used; captures are refused from {high} % on");
+    match (used >= high, used >= low) {
+        _ if high == 100 => ok(name, format!("{used} % used; turned off")),
+        (true, _) => problem(name, found, hint),
+        (false, true) => warning(name, found, hint),
+        (false, false) => ok(name, found),
     }
 }
 

@@ -8,7 +8,9 @@ use snap_api::{CheckResult, ErrorCode, ErrorReport};
 use super::{
     kernel::{freezer, fuse_device, kernel, open_files, overlayfs},
     programs::{Ran, containerd, judge_criu, judge_runc, mount_server},
-    storage::{file_system, judge_backups, judge_file_system, judge_space, reflinks},
+    storage::{
+        file_system, judge_backups, judge_file_system, judge_pressure, judge_space, reflinks,
+    },
     *,
 };
 
@@ -154,6 +156,15 @@ fn the_reserve_is_where_space_becomes_a_problem() {
     assert_eq!(judge_space(100, 100).result, CheckResult::Problem);
     assert_eq!(judge_space(150, 100).result, CheckResult::Warning);
     assert_eq!(judge_space(300, 100).result, CheckResult::Ok);
+}
+
+#[test]
+fn a_disk_between_the_marks_is_warned_of() {
+    let result = |used, high| judge_pressure(used, 85, high).result;
+    assert_eq!(result(84, 95), CheckResult::Ok);
+    assert_eq!(result(85, 95), CheckResult::Warning);
+    assert_eq!(result(95, 95), CheckResult::Problem);
+    assert_eq!(result(100, 100), CheckResult::Ok);
 }
 
 #[test]

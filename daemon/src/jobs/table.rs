@@ -49,6 +49,11 @@ impl Job {
         self.end.get().is_some()
     }
 
+    /// How it ended, once it has.
+    pub(super) fn result(&self) -> Option<&Result<JobOutcome, ErrorReport>> {
+        self.end.get().map(|end| &end.result)
+    }
+
     /// Ends it; a job ends once.
     pub(super) fn finish(&self, end: End) {
         if self.end.set(end).is_ok() {

@@ -6,12 +6,13 @@ use std::{
 };
 
 use snap_api::{
-    BackedUp, BackupRequest, ContainerRequest, ContainerView, CopyRequest, CreateRequest,
-    DiffEntry, DiffRequest, DoctorReport, ErrorCode, ErrorReport, Hello, HelloRequest, JobRequest,
-    JobStarted, JobView, JobWaitRequest, LabelRequest, ListRequest, MountRequest, MountView,
-    MountsUpgraded, PROTOCOL_MAJOR, PROTOCOL_MINOR, Page, ReferenceRequest, RemoveRequest, Removed,
-    RestoreRequest, SnapshotDetail, SnapshotView, Snapshotd, Status, StatusRequest, TagRequest,
-    TreeEntry, TreeRequest, TtlRequest, UnmountRequest, UpgradeMountsRequest, VerifyRequest,
+    BackedUp, BackupRequest, CollectRequest, ContainerRequest, ContainerView, CopyRequest,
+    CreateRequest, DiffEntry, DiffRequest, DoctorReport, ErrorCode, ErrorReport, Hello,
+    HelloRequest, JobRequest, JobStarted, JobView, JobWaitRequest, LabelRequest, ListRequest,
+    MountRequest, MountView, MountsUpgraded, PROTOCOL_MAJOR, PROTOCOL_MINOR, Page,
+    ReferenceRequest, RemoveRequest, Removed, RestoreRequest, SnapshotDetail, SnapshotView,
+    Snapshotd, Status, StatusRequest, TagRequest, TreeEntry, TreeRequest, TtlRequest,
+    UnmountRequest, UpgradeMountsRequest, VerifyRequest,
 };
 use tarpc::context::Context;
 use tokio::sync::Semaphore;
@@ -20,7 +21,7 @@ use tracing::{debug, info, warn};
 
 use super::{browse, changes, parse, peer::Peer, tree, work};
 use crate::{
-    backup, containers, doctor, error::Result, host::Host, jobs::panicked, mounts, status,
+    backup, collect, containers, doctor, error::Result, host::Host, jobs::panicked, mounts, status,
 };
 
 type Answer<T> = Result<T, ErrorReport>;
@@ -357,6 +358,17 @@ impl Snapshotd for Api {
         self.change("upgrade-mounts", "all", move |host| async move {
             peer.require_root_for_service("replace the mount servers")?;
             Ok(mounts::upgrade(&host).await)
+        })
+        .await
+    }
+
+    async fn collect_start(self, _: Context, request: CollectRequest) -> Answer<JobStarted> {
+        self.ask("collect", |host| async move {
+            collect::start(
+                &host,
+                parse::namespace(&request.namespace)?,
+                parse::collection(&request, &host.config)?,
+            )
         })
         .await
     }

@@ -6,10 +6,13 @@ use std::{
     time::Duration,
 };
 
-use snap_api::{ErrorCode, ErrorReport, MAX_PAGE_ITEMS, NetworkChoice, Ttl, WirePath};
+use snap_api::{
+    CollectRequest, ErrorCode, ErrorReport, MAX_PAGE_ITEMS, NetworkChoice, Ttl, WirePath,
+};
 use snap_store::{EntryName, Namespace, Reference};
 
 use crate::{
+    collect::{CollectPlan, Reason},
     config::Config,
     error::{Error, Result},
 };
@@ -27,6 +30,8 @@ const MAX_INNER_PATH_BYTES: usize = 64 * 1024;
 const MAX_PATTERNS: usize = 1000;
 const MAX_KEY_BYTES: usize = 128;
 const MAX_REFERENCES: usize = 1000;
+/// A year.
+const MAX_GRACE_SECONDS: u64 = 365 * 24 * 60 * 60;
 
 /// A malformed request.
 pub(super) fn usage(reason: &str, message: impl Into<String>) -> Error {
@@ -99,6 +104,24 @@ pub(super) fn container_id(text: &str) -> Result<String> {
         "`{shown}` is no container id: letters and digits with single `.`, `_` or `-` between them, {MAX_CONTAINER_ID_BYTES} at most"
     );
     Err(usage("invalid-container-id", message))
+}
+
+/// How a client wants the store collected.
+pub(super) fn collection(request: &CollectRequest, config: &Config) -> Result<CollectPlan> {
+    let by_itself = CollectPlan::by_itself(Reason::Asked, config);
+    let grace = match request.grace_seconds {
+        None => by_itself.grace,
+        Some(seconds) if seconds <= MAX_GRACE_SECONDS => Duration::from_secs(seconds),
+        Some(_) => {
+            let message = format!("The grace period is {MAX_GRACE_SECONDS} seconds at most");
+            return Err(usage("invalid-grace", message));
+        }
+    };
+    Ok(CollectPlan {
+        dry_run: request.dry_run,
+        grace,
+        ..by_itself
+    })
 }
 
 /// The ids of `count` new containers: `id` itself, or `id-1`, `id-2` and so on.
