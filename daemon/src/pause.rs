@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 
 use self::record::PauseRecord;
 use crate::{
-    containerd::{Containerd, TaskStatus},
+    containerd::{Containerd, Fault, TaskStatus},
     error::Result,
     host::Host,
 };
@@ -30,6 +30,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_secs(2);
 /// How often containerd is asked before the freezer is written instead.
 const ATTEMPTS: usize = 3;
+/// How often a pause is tried: runc gives up when processes that are busy do not stand still soon enough.
+const PAUSE_ATTEMPTS: u32 = 5;
+/// Between the first two tries, and so much longer before each further one.
+const PAUSE_RETRY: Duration = Duration::from_millis(50);
 
 /// A paused container. Dropping it thaws; `thaw` thaws and says for how long it stood still.
 #[derive(Debug)]
@@ -52,14 +56,33 @@ struct Outcome {
 }
 
 impl PauseGuard {
-    /// Writes the record, then pauses. A container its user had paused already is left alone and stays paused.
+    /// Writes the record, then pauses; tries again when containerd would not. A container its user had paused already is left
+    /// alone and stays paused.
     ///
     /// # Errors
     /// `not-running` when it has no running task; it is never left paused by a call that fails.
     pub async fn pause(host: &Arc<Host>, namespace: &Namespace, container: &str) -> Result<Self> {
+        for attempt in 1..PAUSE_ATTEMPTS {
+            match Self::try_pause(host, namespace, container).await? {
+                Ok(guard) => return Ok(guard),
+                Err(fault) if fault.is_silence() => return Err(fault.into()),
+                Err(fault) => warn!(container, error = %fault, "Cannot pause a container yet"),
+            }
+            tokio::time::sleep(PAUSE_RETRY * attempt).await;
+        }
+        Ok(Self::try_pause(host, namespace, container).await??)
+    }
+
+    async fn try_pause(
+        host: &Arc<Host>,
+        namespace: &Namespace,
+        container: &str,
+    ) -> Result<Result<Self, Fault>> {
         let task = host.containerd.task(namespace, container).await?;
         let pid = match task {
-            Some(task) if task.status == TaskStatus::Paused => return Ok(Self { keeper: None }),
+            Some(task) if task.status == TaskStatus::Paused => {
+                return Ok(Ok(Self { keeper: None }));
+            }
             Some(task) if task.status == TaskStatus::Running => task.pid,
             _ => return Err(not_running(container)),
         };
@@ -78,10 +101,10 @@ impl PauseGuard {
             keeper: Some(Keeper { hold, outcome }),
         };
         match paused {
-            Ok(()) => Ok(guard),
+            Ok(()) => Ok(Ok(guard)),
             Err(fault) => {
                 guard.thaw().await?;
-                Err(fault.into())
+                Ok(Err(fault))
             }
         }
     }
