@@ -212,7 +212,7 @@ fn a_daemon_killed_during_collect_leaves_every_snapshot_whole() -> Result<()> {
 #[test]
 fn a_full_disk_refuses_captures_until_a_removal_gives_space_back() -> Result<()> {
     let disk = LoopFolder::new("ext4", 96 << 20)?;
-    let config = "disk_high_percent = 80\ndisk_low_percent = 60\nreserve_bytes = '1MiB'\n";
+    let config = "disk_high_percent = 80\ndisk_low_percent = 75\nreserve_bytes = '1MiB'\n";
     let host = Host::start_with(&HostOptions {
         config: config.to_owned(),
         root: Some(disk.path().join("root")),

@@ -23,15 +23,6 @@ impl Catalogue {
         })
     }
 
-    /// The top pages of all remembered bases: roots for a collection.
-    pub fn base_roots(&self) -> Result<Vec<Digest>> {
-        self.read("read bases", |transaction| {
-            let sql = "SELECT DISTINCT digest FROM bases";
-            let root = |row: &Row<'_>| Ok(Digest::from_bytes(row.get(0)?));
-            rows::collect(transaction, sql, [], root)
-        })
-    }
-
     /// Forgets the bases with this top page, because it cannot be read: they will be captured again.
     pub fn forget_bases(&self, root: &Digest) -> Result<()> {
         self.write("forget bases", |transaction| {
