@@ -12,6 +12,7 @@
 mod client;
 mod error;
 mod path;
+mod repair;
 mod request;
 mod service;
 mod upkeep;
@@ -20,6 +21,7 @@ mod view;
 pub use client::{Client, ConnectError};
 pub use error::{ErrorCode, ErrorReport};
 pub use path::WirePath;
+pub use repair::*;
 pub use request::*;
 pub use service::{Answer, Snapshotd, SnapshotdClient, SnapshotdRequest, SnapshotdResponse};
 pub use upkeep::*;

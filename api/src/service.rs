@@ -5,6 +5,7 @@
 
 use crate::{
     error::ErrorReport,
+    repair::RepairRequest,
     request::{
         ContainerRequest, CopyRequest, CreateRequest, DiffRequest, HelloRequest, JobRequest,
         JobWaitRequest, LabelRequest, ListRequest, MountRequest, ReferenceRequest, RemoveRequest,
@@ -78,4 +79,6 @@ pub trait Snapshotd {
     async fn upgrade_mounts(request: UpgradeMountsRequest) -> Answer<MountsUpgraded>;
     /// Starts giving back the space of what no snapshot needs.
     async fn collect_start(request: CollectRequest) -> Answer<JobStarted>;
+    /// Starts mending the store.
+    async fn repair_start(request: RepairRequest) -> Answer<JobStarted>;
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::ErrorReport,
     path::WirePath,
+    repair::{DamageMark, Repaired, ScrubStatus},
     upkeep::{BackupStatus, Collected, CollectionStatus, DiskStatus},
 };
 
@@ -58,7 +59,7 @@ pub enum JobState {
 pub struct JobView {
     /// The job's id.
     pub job: String,
-    /// `create`, `restore`, `copy`, `verify` or `collect`.
+    /// `create`, `restore`, `copy`, `verify`, `collect` or `repair`.
     pub kind: String,
     /// containerd's namespace.
     pub namespace: String,
@@ -111,6 +112,8 @@ pub enum JobOutcome {
     Verified(Verified),
     /// The store was collected.
     Collected(Box<Collected>),
+    /// The store was mended.
+    Repaired(Box<Repaired>),
 }
 
 /// A snapshot was made.
@@ -273,6 +276,9 @@ pub struct SnapshotView {
     pub stored_bytes: u64,
     /// How long the container stood still for it, in microseconds.
     pub pause_us: u64,
+    /// What is known to be damaged in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damage: Option<DamageMark>,
 }
 
 /// Everything known of a snapshot.
@@ -436,6 +442,12 @@ pub struct Status {
     /// How full the disk of the store is.
     #[serde(default)]
     pub disk: DiskStatus,
+    /// Snapshots in which something is known to be damaged.
+    #[serde(default)]
+    pub damaged_snapshots: u64,
+    /// How the regular reading of everything stored goes.
+    #[serde(default)]
+    pub scrub: ScrubStatus,
 }
 
 /// A snapshot that is served now.

@@ -10,8 +10,8 @@ use crate::{
     screen::{Output, Screen},
     session::Session,
     verbs::{
-        backup, browse, collect, containers, create, generate, jobs, mounts, naming, restore,
-        snapshots, upkeep,
+        backup, browse, collect, containers, create, generate, jobs, mounts, naming, repair,
+        restore, snapshots, upkeep,
     },
 };
 
@@ -97,6 +97,7 @@ enum Verb {
     Stop(containers::StopArgs),
     Verify(upkeep::VerifyArgs),
     Collect(collect::CollectArgs),
+    Repair(repair::RepairArgs),
     Backup(backup::BackupArgs),
     Status(upkeep::StatusArgs),
     Doctor(upkeep::DoctorArgs),
@@ -169,6 +170,7 @@ async fn dispatch(session: &Session, verb: Verb) -> Result<(), Failure> {
         Verb::Stop(args) => containers::stop(session, args).await,
         Verb::Verify(args) => upkeep::verify(session, args).await,
         Verb::Collect(args) => collect::collect(session, args).await,
+        Verb::Repair(args) => repair::repair(session, args).await,
         Verb::Backup(args) => backup::backup(session, args).await,
         Verb::Status(_) => upkeep::status(session).await,
         Verb::Doctor(_) => upkeep::doctor(session).await,

@@ -10,6 +10,7 @@ pub(crate) mod jobs;
 pub(crate) mod mounts;
 pub(crate) mod naming;
 pub(crate) mod outcome;
+pub(crate) mod repair;
 pub(crate) mod restore;
 pub(crate) mod snapshots;
 pub(crate) mod upkeep;

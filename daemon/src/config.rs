@@ -67,6 +67,8 @@ pub struct Config {
     pub read_deadline: Duration,
     /// Free space a capture leaves on the store's file system, in bytes.
     pub reserve_bytes: u64,
+    /// Stored bytes that are read again each day; 0 for none.
+    pub scrub_bytes_per_day: u64,
     /// Captures under way at once; others wait.
     pub concurrent_captures: usize,
     /// Restores under way at once; others wait.
@@ -130,6 +132,7 @@ impl Default for Config {
             mount_threads: 4,
             read_deadline: Duration::from_secs(30),
             reserve_bytes: 256 << 20,
+            scrub_bytes_per_day: 64 << 30,
             concurrent_captures: 2,
             concurrent_restores: 16,
             connections_per_user: 256,

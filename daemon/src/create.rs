@@ -32,6 +32,8 @@ mod folders;
 mod parts;
 mod subject;
 
+pub(crate) use folders::folders_of;
+
 /// What is captured.
 #[derive(Clone, Debug)]
 pub enum CreateSource {
@@ -111,7 +113,13 @@ pub async fn create(host: &Arc<Host>, plan: CreatePlan, job: &JobHandle) -> Resu
         Ok((captured, record))
     };
     match made.await {
-        Ok((captured, record)) => Ok(answer(captured, &record, started)),
+        Ok((captured, record)) => {
+            // It may have stored again what others had lost.
+            if let Err(error) = host.marks.refresh(&host.catalogue, &host.store) {
+                warn!(%error, "Cannot tell whether damaged snapshots are whole again");
+            }
+            Ok(answer(captured, &record, started))
+        }
         Err(error) => Err(give_up(host, &plan.id, error)),
     }
 }

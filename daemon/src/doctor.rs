@@ -17,6 +17,10 @@ pub async fn doctor(host: &Host) -> DoctorReport {
     checks.push(programs::containerd(host.containerd.version().await));
     checks.push(programs::runc().await);
     checks.push(programs::criu().await);
+    checks.push(storage::damage(
+        host.marks.count(),
+        host.scrub.damaged_packs(),
+    ));
     let (config, store) = (host.config.clone(), host.store.clone());
     let looked = tokio::task::spawn_blocking(move || {
         let mut checks = on_disk(&config);

@@ -15,6 +15,8 @@ use crate::{
     error::Result,
     jobs::Jobs,
     mounts::Mounts,
+    repair::marks::Marks,
+    scrub::Scrub,
 };
 
 /// A catalogue filled from manifests, or put back from a copy, does not know of times to live that were changed later:
@@ -42,6 +44,10 @@ pub struct Host {
     pub past: Past,
     /// How far the daemon has come with a disk that is nearly full.
     pub relief: Relief,
+    /// Snapshots that are known to be damaged.
+    pub marks: Marks,
+    /// How far the regular reading of everything is.
+    pub scrub: Scrub,
     /// When the daemon started, in seconds since 1970.
     pub started_at: i64,
     /// Changes under way that must not end half done when their client leaves.
@@ -50,9 +56,10 @@ pub struct Host {
 
 impl Host {
     /// The host of a store and a catalogue that are open.
-    #[must_use]
-    pub fn new(config: Config, store: Store, catalogue: Arc<Catalogue>) -> Arc<Self> {
+    pub fn new(config: Config, store: Store, catalogue: Arc<Catalogue>) -> Result<Arc<Self>> {
         let host = Arc::new(Self {
+            marks: Marks::load(&catalogue)?,
+            scrub: Scrub::load(&catalogue)?,
             containerd: Containerd::new(&config.containerd),
             mounts: Mounts::new(&config),
             jobs: Jobs::new(config.concurrent_captures, config.concurrent_restores),
@@ -66,7 +73,7 @@ impl Host {
             catalogue,
         });
         host.past.recall(&host);
-        host
+        Ok(host)
     }
 
     /// Opens the store and the catalogue, making them when they are not there, and imports manifests the
@@ -82,7 +89,9 @@ impl Host {
             );
         }
         info!(root = %config.root.display(), "Opened the store");
-        Ok(Self::new(config, store, Arc::new(catalogue)))
+        let host = Self::new(config, store, Arc::new(catalogue))?;
+        host.marks.refresh(&host.catalogue, &host.store)?;
+        Ok(host)
     }
 
     /// Runs a change that goes on to its end whatever becomes of the client that asked for it.
@@ -116,7 +125,7 @@ impl Host {
 
 /// Returns how many manifests the catalogue did not know. One that cannot be read is left out, not fatal: the
 /// others must stay usable.
-fn import(store: &Store, catalogue: &Catalogue) -> Result<u64> {
+pub(crate) fn import(store: &Store, catalogue: &Catalogue) -> Result<u64> {
     let mut imported = 0;
     for id in store.manifests()? {
         let result = match catalogue.get(&id) {
@@ -144,7 +153,12 @@ fn find_again(store: &Store, catalogue: &Catalogue, id: &SnapshotId) -> snap_sto
     Ok(())
 }
 
-fn import_one(store: &Store, catalogue: &Catalogue, id: &SnapshotId) -> snap_store::Result<()> {
+/// Adds a snapshot that the catalogue does not know.
+pub(crate) fn import_one(
+    store: &Store,
+    catalogue: &Catalogue,
+    id: &SnapshotId,
+) -> snap_store::Result<()> {
     let mut manifest = store.manifest(id)?;
     let earliest = clock::now().saturating_add_unsigned(IMPORT_GRACE.as_secs());
     manifest.expires_at = manifest

@@ -46,6 +46,8 @@ pub enum JobKind {
     Verify,
     /// Gives back the space of what nothing needs.
     Collect,
+    /// Mends the store.
+    Repair,
 }
 
 impl JobKind {
@@ -58,6 +60,7 @@ impl JobKind {
             Self::Copy => "copy",
             Self::Verify => "verify",
             Self::Collect => "collect",
+            Self::Repair => "repair",
         }
     }
 }
@@ -288,7 +291,7 @@ impl Jobs {
             JobKind::Create => &self.0.captures,
             JobKind::Restore => &self.0.restores,
             JobKind::Copy | JobKind::Verify => &self.0.readers,
-            JobKind::Collect => &self.0.collections,
+            JobKind::Collect | JobKind::Repair => &self.0.collections,
         }
     }
 

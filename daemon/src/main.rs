@@ -30,6 +30,12 @@ fn main() -> ExitCode {
             Err(error) => complain(error.exit_code(), &error),
         };
     }
+    if matches.get_flag("repair-catalogue") {
+        return match run::repair_catalogue(&config) {
+            Ok(text) => print(&text),
+            Err(error) => complain(error.exit_code(), &error),
+        };
+    }
     match serve(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(error.exit_code(), &error),

@@ -29,7 +29,7 @@ use tracing::{info, warn};
 use crate::{
     Error, Host, backup, collect,
     config::Config,
-    containers, expiry, mounts,
+    containers, expiry, mounts, repair, scrub,
     server::{self, Listening, Server, SocketError},
     settle,
 };
@@ -143,6 +143,24 @@ pub fn restore_catalogue(config: &Config, file: &Path) -> Result<String, RunErro
     Ok(text)
 }
 
+/// Makes a damaged catalogue anew from the manifests, while no daemon runs on the store; says what was done.
+pub fn repair_catalogue(config: &Config) -> Result<String, RunError> {
+    let made = repair::make_catalogue_anew(config).map_err(|error| RunError::Store {
+        root: config.root.clone(),
+        source: Box::new(error),
+    })?;
+    Ok(match made {
+        None => "The catalogue is sound: nothing was changed\n".to_owned(),
+        Some(made) => format!(
+            "Made the catalogue anew from the manifests: {} snapshots\n\
+             The damaged one is {}\n\
+             Names, labels and times to live are those of the moment each snapshot was made; nothing expires within 7 days\n",
+            made.snapshots,
+            made.kept.display()
+        ),
+    })
+}
+
 fn open(config: Config) -> Result<Arc<Host>, RunError> {
     let root = config.root.clone();
     let opened = ensure_folder(&config.root, ROOT_MODE)
@@ -180,6 +198,7 @@ fn background(host: &Arc<Host>) -> JoinSet<()> {
     tasks.spawn(expiry::run(Arc::clone(host)));
     tasks.spawn(backup::run(Arc::clone(host)));
     tasks.spawn(collect::run(Arc::clone(host)));
+    tasks.spawn(scrub::run(Arc::clone(host)));
     tasks.spawn(containers::follow_events(Arc::clone(host)));
     tasks.spawn(mounts::keep(Arc::clone(host)));
     tasks.spawn(mounts::watch(Arc::clone(host)));

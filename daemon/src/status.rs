@@ -33,6 +33,10 @@ pub async fn status(host: &Arc<Host>) -> Result<Status> {
         backup: figures.backup,
         collection: host.past.status(host),
         disk: figures.disk,
+        damaged_snapshots: host.marks.count(),
+        scrub: host
+            .scrub
+            .status(host.config.scrub_bytes_per_day, figures.store.stored_bytes),
     })
 }
 

@@ -3,7 +3,10 @@
 use snap_api::{SnapshotState as WireState, SnapshotView};
 use snap_store::{SnapshotRecord, SnapshotState};
 
-use crate::clock::{now, rfc3339};
+use crate::{
+    clock::{now, rfc3339},
+    host::Host,
+};
 
 /// What a listing shows of a snapshot.
 pub(crate) fn snapshot(record: &SnapshotRecord) -> SnapshotView {
@@ -30,5 +33,14 @@ pub(crate) fn snapshot(record: &SnapshotRecord) -> SnapshotView {
         logical_bytes: record.logical_bytes,
         stored_bytes: record.stored_bytes,
         pause_us: record.pause_us,
+        damage: None,
+    }
+}
+
+/// The same with what is known to be damaged in it.
+pub(crate) fn snapshot_of(host: &Host, record: &SnapshotRecord) -> SnapshotView {
+    SnapshotView {
+        damage: host.marks.of(&record.id),
+        ..snapshot(record)
     }
 }

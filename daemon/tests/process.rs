@@ -154,6 +154,31 @@ fn a_damaged_catalogue_ends_with_3_and_says_what_to_do() {
     assert_eq!(output.status.code(), Some(3));
     let text = stderr(&output);
     assert!(text.contains("rebuilt from the manifests"), "{text}");
+    let repaired = folders
+        .command()
+        .arg("--repair-catalogue")
+        .output()
+        .unwrap();
+    assert_eq!(repaired.status.code(), Some(0), "{}", stderr(&repaired));
+    let kept = folders.path("root/quarantine/catalogue-1.db");
+    assert!(stdout(&repaired).contains(&*kept.to_string_lossy()));
+    assert_eq!(fs::read(kept).unwrap(), [7; 8192]);
+    let daemon = folders.start();
+    let refused = folders
+        .command()
+        .arg("--repair-catalogue")
+        .output()
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(3));
+    assert!(stderr(&refused).contains("stop that one first"));
+    daemon.terminate();
+    assert_eq!(daemon.end().0, Some(0));
+    let sound = folders
+        .command()
+        .arg("--repair-catalogue")
+        .output()
+        .unwrap();
+    assert!(stdout(&sound).contains("nothing was changed"));
 }
 
 /// A copy of the catalogue by a daemon that works, put back over a damaged catalogue as the operator does.

@@ -14,6 +14,7 @@ pub mod diff;
 pub mod extract;
 pub mod holder;
 pub mod mount;
+pub mod repair;
 #[cfg(test)]
 mod sample;
 pub mod serve;

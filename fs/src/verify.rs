@@ -11,7 +11,8 @@ mod walk;
 use std::{collections::HashSet, ops::Range};
 
 use snap_store::{
-    Digest, Error, Flaw, Manifest, PackId, Progress, Result, SnapshotId, Store, Survey, Wanted,
+    Digest, Error, Flaw, Manifest, PackId, Progress, Result, SnapshotId, Store, Survey, TreeRef,
+    Wanted,
 };
 
 /// Sound pages that are remembered, in some 100 MiB; what is beyond them is walked again where it is met again.
@@ -109,7 +110,16 @@ impl<'a> Inspection<'a> {
         manifest: &Manifest,
         each: &mut dyn FnMut(Damaged) -> Result<()>,
     ) -> Result<()> {
-        walk::Walk::new(self, manifest, each).run(manifest.root)
+        self.tree(manifest.root, each)
+    }
+
+    /// The same of a tree that is no snapshot's.
+    pub fn tree(
+        &mut self,
+        root: TreeRef,
+        each: &mut dyn FnMut(Damaged) -> Result<()>,
+    ) -> Result<()> {
+        walk::Walk::new(self, root, each).run(root)
     }
 }
 

@@ -151,6 +151,25 @@ impl Index {
         }
     }
 
+    /// Compares every row with its checksum and the packs with those it knows; says what is wrong.
+    pub(crate) fn problems(&self) -> Result<Vec<String>> {
+        let view = self.view();
+        let mut problems: Vec<String> = Vec::new();
+        for name in &view.stale {
+            problems.push(format!("segment {name} is damaged or was left over"));
+        }
+        for segment in view.segments() {
+            if let Err(error) = segment.verify() {
+                problems.push(error.to_string());
+            }
+        }
+        let packs = layout::packs(&*self.disk)?;
+        for pack in view.uncovered(&packs) {
+            problems.push(format!("pack {pack} is not in it"));
+        }
+        Ok(problems)
+    }
+
     /// The packs it knows, ascending.
     pub(crate) fn packs(&self) -> Vec<PackId> {
         self.view().packs()

@@ -23,6 +23,9 @@ pub(crate) const TOMBSTONES: &str = "tombstones";
 /// What is not published yet; whatever a new writer finds here is left over.
 pub(crate) const DRAFTS: &str = "drafts";
 
+/// What was damaged and has been replaced; never read, never removed by us.
+pub(crate) const QUARANTINE: &str = "quarantine";
+
 /// The folder of packs whose ids begin with `first`.
 pub(crate) fn pack_folder(first: u8) -> PathBuf {
     Path::new(PACKS).join(format!("{first:02x}"))

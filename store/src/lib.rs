@@ -49,6 +49,6 @@ pub use manifest::{ContainerConfig, HostFacts, Manifest, Origin};
 pub use names::{Namespace, Reference, SnapshotName};
 pub use page::PageSource;
 pub use progress::{Progress, Silent};
-pub use repair::{Flaw, PackFlaw, Survey, Wanted};
+pub use repair::{ChunkKind, Flaw, PackFlaw, Salvage, Survey, TakeChunk, Wanted, recut};
 pub use store::{Access, Store, StoreStats};
 pub use tree::{Leaf, Located, TreeReader, TreeWriter};

@@ -1,9 +1,13 @@
-//! Looking for damage in the packs.
+//! Looking for damage in the packs, and mending it.
 //!
 //! A [`Survey`] says of each pack whether it is one, and of each chunk whether its bytes are those of its digest. Every pack is
 //! read from its beginning to its end and every chunk once, whoever needs it. It changes nothing, and what is
 //! damaged does not end it; only a disk that refuses for another reason than its medium does.
+//!
+//! A [`Salvage`] rewrites the packs a survey has found damaged, with everything of them that is sound or was found elsewhere.
 
+mod recut;
+mod salvage;
 mod survey;
 #[cfg(test)]
 mod tests;
@@ -11,6 +15,8 @@ mod wanted;
 
 use rustix::io::Errno;
 
+pub use recut::{ChunkKind, TakeChunk, recut};
+pub use salvage::Salvage;
 pub use survey::{Flaw, PackFlaw, Survey};
 pub use wanted::Wanted;
 

@@ -9,6 +9,7 @@ mod format;
 mod latch;
 mod places;
 mod publish;
+mod quarantine;
 
 use std::{
     path::{Path, PathBuf},

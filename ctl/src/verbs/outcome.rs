@@ -11,7 +11,7 @@ use crate::{
     failure::Failure,
     follow::Followed,
     screen::{Screen, facts, table},
-    verbs::{collect, containers, snapshots},
+    verbs::{collect, containers, repair, snapshots},
     words::{clean, count, micros, short_id, size},
 };
 
@@ -42,6 +42,7 @@ pub(crate) fn show(screen: &Screen, outcome: &JobOutcome) -> Result<(), Failure>
                 false => Err(Failure::Found(ErrorCode::Corrupt)),
             }
         }
+        JobOutcome::Repaired(done) => repair::show(screen, done),
     }
 }
 
@@ -142,7 +143,7 @@ fn verified(done: &Verified) -> String {
 }
 
 /// A table of packs that are damaged; nothing when none is.
-fn damaged_packs(packs: &[PackDamage]) -> String {
+pub(crate) fn damaged_packs(packs: &[PackDamage]) -> String {
     let rows: Vec<Vec<String>> = packs
         .iter()
         .map(|pack| {
@@ -162,7 +163,7 @@ fn damaged_packs(packs: &[PackDamage]) -> String {
 }
 
 /// A table of places in snapshots that are damaged; nothing when none is.
-fn damaged_places(places: &[Damage]) -> String {
+pub(crate) fn damaged_places(places: &[Damage]) -> String {
     let rows: Vec<Vec<String>> = places
         .iter()
         .map(|place| {

@@ -164,13 +164,22 @@ fn row(snapshot: &SnapshotView, now: SystemTime) -> Vec<String> {
     vec![
         short_id(&snapshot.id).to_owned(),
         names,
-        wire_word(snapshot.state),
+        state(snapshot),
         snapshot.source.clone(),
         relative(&snapshot.created_at, now),
         expires_in(snapshot, now),
         size(snapshot.logical_bytes),
         size(snapshot.stored_bytes),
     ]
+}
+
+/// The state, and whether something is known to be damaged.
+fn state(snapshot: &SnapshotView) -> String {
+    let word = wire_word(snapshot.state);
+    match snapshot.damage {
+        Some(_) => format!("{word}, damaged"),
+        None => word,
+    }
 }
 
 fn expires_in(snapshot: &SnapshotView, now: SystemTime) -> String {
@@ -216,6 +225,18 @@ fn view_facts(snapshot: &SnapshotView, now: SystemTime) -> Vec<(&'static str, St
     ];
     if let Some(reason) = &snapshot.reason {
         lines.push(("Reason", reason.clone()));
+    }
+    if let Some(mark) = &snapshot.damage {
+        let what = if mark.lost { "lost" } else { "damaged" };
+        lines.push((
+            "Damage",
+            format!(
+                "{} of {} {what}, found {}; `snapctl repair --dry-run` names them",
+                size(mark.bytes),
+                count(mark.files, "file"),
+                moment(&mark.found_at, now)
+            ),
+        ));
     }
     lines.push(("Names", or_dash(&snapshot.names)));
     lines.push(("Labels", or_dash(&pairs(&snapshot.labels))));

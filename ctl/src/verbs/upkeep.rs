@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use clap::Args;
 use snap_api::{
     BackupStatus, Check, CheckResult, CollectionStatus, DiskPressure, DiskStatus, DoctorReport,
-    ErrorCode, MountStatus, Status, StatusRequest, VerifyRequest,
+    ErrorCode, MountStatus, ScrubStatus, Status, StatusRequest, VerifyRequest,
 };
 
 use crate::{
@@ -148,6 +148,12 @@ fn render_status(status: &Status, now: SystemTime) -> String {
     lines.push(("Collection", collection(&status.collection, now)));
     lines.push(("Disk", disk(&status.disk)));
     lines.push(("Backup", backup(&status.backup, now)));
+    lines.push(("Scrub", scrub(&status.scrub, now)));
+    if status.damaged_snapshots > 0 {
+        let snapshots = count(status.damaged_snapshots, "snapshot");
+        let what = format!("{snapshots}; `snapctl repair --dry-run` names the files");
+        lines.push(("Damaged", what));
+    }
     let mut text = facts(&lines);
     if !status.mounts.is_empty() {
         text.push('\n');
@@ -195,6 +201,28 @@ fn disk(disk: &DiskStatus) -> String {
 }
 
 /// The newest copy of the catalogue, the next one, and what keeps it from being made.
+fn scrub(scrub: &ScrubStatus, now: SystemTime) -> String {
+    let mut text = match (&scrub.begun_at, &scrub.completed_at) {
+        _ if scrub.bytes_per_day == 0 => "turned off".to_owned(),
+        (Some(begun), completed) if completed.as_ref().is_none_or(|done| done < begun) => format!(
+            "{} of {} read since {}",
+            size(scrub.read_bytes),
+            size(scrub.total_bytes),
+            relative(begun, now)
+        ),
+        (_, Some(completed)) => format!("everything read {}", relative(completed, now)),
+        (..) => "not begun".to_owned(),
+    };
+    if scrub.damaged_packs > 0 {
+        let packs = count(scrub.damaged_packs, "damaged pack");
+        text.push_str(&format!("; found {packs}"));
+    }
+    if let Some(failure) = &scrub.failure {
+        text.push_str(&format!("\ninterrupted: {}", clean(failure)));
+    }
+    text
+}
+
 fn backup(backup: &BackupStatus, now: SystemTime) -> String {
     let mut text = match &backup.last_at {
         Some(time) => format!("{} ({} kept)", relative(time, now), backup.kept),

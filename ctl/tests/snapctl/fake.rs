@@ -16,9 +16,9 @@ use snap_api::{
     CopyRequest, CreateRequest, DiffEntry, DiffRequest, DoctorReport, ErrorReport, Hello,
     HelloRequest, JobRequest, JobStarted, JobView, JobWaitRequest, LabelRequest, ListRequest,
     MountRequest, MountUpgrade, MountView, MountsUpgraded, Page, ReferenceRequest, RemoveRequest,
-    Removed, RestoreRequest, SnapshotDetail, SnapshotView, Snapshotd, SnapshotdRequest,
-    SnapshotdResponse, Status, StatusRequest, TagRequest, TreeEntry, TreeRequest, TtlRequest,
-    UnmountRequest, UpgradeMountsRequest, VerifyRequest,
+    Removed, RepairRequest, RestoreRequest, SnapshotDetail, SnapshotView, Snapshotd,
+    SnapshotdRequest, SnapshotdResponse, Status, StatusRequest, TagRequest, TreeEntry, TreeRequest,
+    TtlRequest, UnmountRequest, UpgradeMountsRequest, VerifyRequest,
 };
 use tarpc::{
     context::Context,
@@ -341,6 +341,9 @@ impl Snapshotd for Fake {
     }
     async fn collect_start(self, _: Context, request: CollectRequest) -> Answer<JobStarted> {
         self.job("collect_start", &request)
+    }
+    async fn repair_start(self, _: Context, request: RepairRequest) -> Answer<JobStarted> {
+        self.job("repair_start", &request)
     }
     async fn backup(self, _: Context, request: BackupRequest) -> Answer<BackedUp> {
         self.note("backup", &request)?;

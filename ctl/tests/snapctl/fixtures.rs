@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, process::Output};
 use snap_api::{
     BackupStatus, Collected, CollectionStatus, ContainerView, Created, DiskPressure, DiskStatus,
     ErrorCode, ErrorReport, JobOutcome, JobState, JobView, LastCollection, MountStatus,
-    ProgressView, RequestInFlight, Restored, SnapshotDetail, SnapshotState, SnapshotView, Status,
-    WirePath,
+    ProgressView, RequestInFlight, Restored, ScrubStatus, SnapshotDetail, SnapshotState,
+    SnapshotView, Status, WirePath,
 };
 
 pub(crate) const ID: &str = "0123456789abcdef0123456789abcdef";
@@ -32,6 +32,7 @@ pub(crate) fn snapshot() -> SnapshotView {
         logical_bytes: 3 << 30,
         stored_bytes: 5 << 20,
         pause_us: 12_345,
+        damage: None,
     }
 }
 
@@ -216,12 +217,28 @@ pub(crate) fn status() -> Status {
             next_at: None,
             failure: None,
         },
-        disk: DiskStatus {
-            used_percent: 96,
-            high_percent: 95,
-            low_percent: 85,
-            pressure: DiskPressure::Full,
-        },
+        disk: disk(),
+        damaged_snapshots: 1,
+        scrub: scrub(),
+    }
+}
+
+fn disk() -> DiskStatus {
+    DiskStatus {
+        used_percent: 96,
+        high_percent: 95,
+        low_percent: 85,
+        pressure: DiskPressure::Full,
+    }
+}
+
+fn scrub() -> ScrubStatus {
+    ScrubStatus {
+        bytes_per_day: 1 << 30,
+        read_bytes: 3 << 20,
+        total_bytes: 6 << 20,
+        begun_at: Some(THEN.to_owned()),
+        ..ScrubStatus::default()
     }
 }
 

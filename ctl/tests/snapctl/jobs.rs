@@ -4,7 +4,7 @@ use std::process::{Child, Output};
 
 use rustix::process::{Pid, Signal, kill_process};
 use snap_api::{
-    Collected, Copied, Damage, ErrorCode, ErrorReport, JobOutcome, PackDamage, Restored,
+    Collected, Copied, Damage, ErrorCode, ErrorReport, JobOutcome, PackDamage, Repaired, Restored,
     Unreadable, Verified, WirePath,
 };
 
@@ -207,6 +207,42 @@ fn verify_that_finds_damage_lists_it_and_ends_with_corrupt() {
         stdout(&output)
     );
     assert_eq!(stderr(&output), "");
+}
+
+#[test]
+fn repair_that_loses_something_names_it_and_ends_with_corrupt() {
+    let JobOutcome::Verified(verified) = damage() else {
+        panic!("it is a verification");
+    };
+    let repaired = Repaired {
+        snapshots: 1,
+        packs: verified.packs,
+        regained_chunks: 3,
+        regained_from: [("container default/web".to_owned(), 2)].into(),
+        lost: verified.damage,
+        ..Repaired::default()
+    };
+    let outcome = JobOutcome::Repaired(Box::new(repaired));
+    let daemon = ending_with(fixtures::done_job(outcome));
+    let output = daemon.run(&["repair"]);
+    assert_eq!(code(&output), Some(8));
+    for line in [
+        "0123456789ab  /etc/passwd  100-149  its bytes do not match its digest\n",
+        "Regained   3 chunks, 2 from container default/web\n",
+        "Lost       1 place of snapshots\n",
+    ] {
+        assert!(stdout(&output).contains(line), "{}", stdout(&output));
+    }
+}
+
+#[test]
+fn repair_of_a_sound_store_has_nothing_to_do() {
+    let outcome = JobOutcome::Repaired(Box::default());
+    let daemon = ending_with(fixtures::done_job(outcome));
+    let output = daemon.run(&["repair", "--dry-run"]);
+    assert_eq!(code(&output), Some(0));
+    assert!(stdout(&output).starts_with("Nothing to repair in 0 snapshots"));
+    assert_eq!(daemon.seen("repair_start")[0]["dry_run"], true);
 }
 
 #[test]

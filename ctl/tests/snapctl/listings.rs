@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 use snap_api::{
-    Check, CheckResult, DiffEntry, DiffKind, DoctorReport, ErrorCode, ErrorReport, MountUpgrade,
-    SnapshotView, TreeEntry, UpgradeResult, WirePath,
+    Check, CheckResult, DamageMark, DiffEntry, DiffKind, DoctorReport, ErrorCode, ErrorReport,
+    MountUpgrade, SnapshotView, TreeEntry, UpgradeResult, WirePath,
 };
 
 use crate::{
@@ -163,6 +163,33 @@ fn status_shows_store_and_servers() {
         "{backup:?}"
     );
     assert_eq!(backup[1].trim(), "failed: Cannot write");
+    let scrub = "Scrub       3.0 MiB of 6.0 MiB read since ";
+    assert!(stdout(&output).contains(scrub), "{}", stdout(&output));
+    let damaged = "Damaged     1 snapshot; `snapctl repair --dry-run` names the files\n";
+    assert!(stdout(&output).contains(damaged), "{}", stdout(&output));
+}
+
+#[test]
+fn a_damaged_snapshot_is_active_and_says_so() {
+    let damaged = SnapshotView {
+        damage: Some(DamageMark {
+            files: 2,
+            bytes: 2048,
+            found_at: "2020-01-02T03:04:05Z".to_owned(),
+            lost: true,
+        }),
+        ..fixtures::snapshot()
+    };
+    let daemon = Daemon::start(Script {
+        snapshots: vec![damaged],
+        ..Script::default()
+    });
+    let output = daemon.run(&["list"]);
+    assert!(
+        stdout(&output).contains("active, damaged"),
+        "{}",
+        stdout(&output)
+    );
 }
 
 #[test]

@@ -40,7 +40,7 @@ impl Key {
     }
 }
 
-pub(super) const KEYS: [Key; 24] = [
+pub(super) const KEYS: [Key; 25] = [
     Key {
         name: "root",
         about: "Folder of the store, the catalogue and the writable layers of restored containers",
@@ -182,6 +182,14 @@ pub(super) const KEYS: [Key; 24] = [
         get: |config| values::size_text(config.reserve_bytes),
         set: |config, value| {
             values::size(value, 0..=1 << 50).map(|size| config.reserve_bytes = size)
+        },
+    },
+    Key {
+        name: "scrub_bytes_per_day",
+        about: "How much of what is stored is read again each day to find damage; 0 turns it off",
+        get: |config| values::size_text(config.scrub_bytes_per_day),
+        set: |config, value| {
+            values::size(value, 0..=1 << 50).map(|size| config.scrub_bytes_per_day = size)
         },
     },
     Key {

@@ -97,6 +97,13 @@ pub fn command() -> Command {
                 .value_parser(clap::value_parser!(PathBuf))
                 .help("Put a backup in the place of the catalogue while no daemon runs on the store, and exit"),
         )
+        .arg(
+            Arg::new("repair-catalogue")
+                .long("repair-catalogue")
+                .action(ArgAction::SetTrue)
+                .conflicts_with("restore-catalogue")
+                .help("Make a damaged catalogue anew from the manifests while no daemon runs on the store, and exit; the damaged one is kept"),
+        )
 }
 
 impl Config {

@@ -6,7 +6,11 @@ use sha2::{Digest, Sha256};
 use snap_store::{BaseLayer, ContainerConfig, Namespace};
 
 use super::subject::Root;
-use crate::{containerd::Fault, error::Result, host::Host};
+use crate::{
+    containerd::{Fault, Mount},
+    error::Result,
+    host::Host,
+};
 
 /// A layer below a writable one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,6 +136,19 @@ impl Overlay {
             lower: split_lower(value("lowerdir=").unwrap_or_default()),
         })
     }
+}
+
+/// The folders that mounts of a snapshotter read, the topmost first.
+pub(crate) fn folders_of(mounts: &[Mount]) -> Vec<PathBuf> {
+    let folders = mounts.iter().flat_map(|mount| match mount.kind.as_str() {
+        "bind" => vec![PathBuf::from(&mount.source)],
+        "overlay" => Overlay::read(&mount.options).map_or_else(Vec::new, |overlay| {
+            let upper = std::iter::once(overlay.upper);
+            upper.chain(overlay.lower).collect()
+        }),
+        _ => Vec::new(),
+    });
+    folders.collect()
 }
 
 /// Splits `a:b:c` where the colon is not escaped.

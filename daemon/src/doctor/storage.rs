@@ -135,6 +135,19 @@ pub(super) fn pressure(config: &Config) -> Check {
     }
 }
 
+/// Whether something is known to be damaged.
+pub(super) fn damage(snapshots: u64, packs: u64) -> Check {
+    let name = "damage";
+    match snapshots + packs {
+        0 => ok(name, "none is known"),
+        _ => problem(
+            name,
+            format!("damaged snapshots: {snapshots}; damaged packs found by the scrub: {packs}"),
+            "`snapctl repair --dry-run` names the files and says what can be mended",
+        ),
+    }
+}
+
 pub(super) fn judge_pressure(used: u8, low: u8, high: u8) -> Check {
     let name = "disk pressure";
     let hint = "remove snapshots, shorten times to live, or give the store a larger disk; \

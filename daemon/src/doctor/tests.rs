@@ -23,6 +23,13 @@ fn printed(text: &str) -> Ran {
 }
 
 #[test]
+fn known_damage_is_a_problem() {
+    assert_eq!(storage::damage(0, 0).result, CheckResult::Ok);
+    assert_eq!(storage::damage(1, 0).result, CheckResult::Problem);
+    assert_eq!(storage::damage(0, 1).result, CheckResult::Problem);
+}
+
+#[test]
 fn versions_are_found_in_what_programs_print() {
     for (text, expected) in [
         ("6.18.5", Some((6, 18))),

@@ -10,8 +10,8 @@ use snap_api::{
     CreateRequest, DiffEntry, DiffRequest, DoctorReport, ErrorCode, ErrorReport, Hello,
     HelloRequest, JobRequest, JobStarted, JobView, JobWaitRequest, LabelRequest, ListRequest,
     MountRequest, MountView, MountsUpgraded, PROTOCOL_MAJOR, PROTOCOL_MINOR, Page,
-    ReferenceRequest, RemoveRequest, Removed, RestoreRequest, SnapshotDetail, SnapshotView,
-    Snapshotd, Status, StatusRequest, TagRequest, TreeEntry, TreeRequest, TtlRequest,
+    ReferenceRequest, RemoveRequest, Removed, RepairRequest, RestoreRequest, SnapshotDetail,
+    SnapshotView, Snapshotd, Status, StatusRequest, TagRequest, TreeEntry, TreeRequest, TtlRequest,
     UnmountRequest, UpgradeMountsRequest, VerifyRequest,
 };
 use tarpc::context::Context;
@@ -341,6 +341,14 @@ impl Snapshotd for Api {
             "doctor",
             |host| async move { Ok(doctor::doctor(&host).await) },
         )
+        .await
+    }
+
+    async fn repair_start(self, _: Context, request: RepairRequest) -> Answer<JobStarted> {
+        let peer = self.peer;
+        self.ask("repair", move |host| async move {
+            work::repair(&host, peer, &request)
+        })
         .await
     }
 

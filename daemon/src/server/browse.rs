@@ -74,7 +74,7 @@ pub(super) async fn snapshots(host: &Host, request: &ListRequest) -> Result<Page
             break;
         }
         let cursor = format!("{}-{}", record.created_at, record.id);
-        page.push(views::snapshot(record), cursor);
+        page.push(views::snapshot_of(host, record), cursor);
     }
     Ok(page.finish())
 }
@@ -136,7 +136,9 @@ pub(super) async fn show(host: &Arc<Host>, request: &ReferenceRequest) -> Result
             SnapshotState::Active => Some(host.store.manifest(&record.id)?),
             SnapshotState::Creating | SnapshotState::Failed | SnapshotState::Deleting => None,
         };
-        Ok::<_, snap_store::Error>(detail(&record, manifest, attachments))
+        let mut detail = detail(&record, manifest, attachments);
+        detail.snapshot.damage = host.marks.of(&record.id);
+        Ok::<_, snap_store::Error>(detail)
     })
     .await
 }

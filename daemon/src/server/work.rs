@@ -11,7 +11,7 @@ use std::{
 
 use snap_api::{
     Copied, CopyRequest, CreateRequest, CreateSource as WireSource, ErrorCode, ErrorReport,
-    JobOutcome, JobStarted, NetworkChoice, RestoreRequest, VerifyRequest,
+    JobOutcome, JobStarted, NetworkChoice, RepairRequest, RestoreRequest, VerifyRequest,
 };
 use snap_fs::verify::Depth;
 use snap_store::{EntryName, SnapshotId, TreeReader};
@@ -23,6 +23,7 @@ use crate::{
     error::{Error, Result},
     host::Host,
     jobs::{JobKind, JobRequest},
+    repair::{self, Extent},
     restore::{self, RestorePlan},
     verify,
 };
@@ -238,6 +239,27 @@ pub(super) async fn verify(host: &Arc<Host>, request: VerifyRequest) -> Result<J
     host.jobs.start(job_request, move |job| async move {
         let verified = blocking(move || verify::verify(&job_host, one, depth, &job)).await?;
         Ok(JobOutcome::Verified(verified))
+    })
+}
+
+/// Mends what is everybody's: that is the operator's to decide.
+pub(super) fn repair(host: &Arc<Host>, peer: Peer, request: &RepairRequest) -> Result<JobStarted> {
+    peer.require_root("repair the store")?;
+    let (extent, subject) = match request.dry_run {
+        true => (Extent::DryRun, "all, dry run"),
+        false => (Extent::Full, "all"),
+    };
+    let job_request = JobRequest {
+        kind: JobKind::Repair,
+        namespace: parse::namespace("default")?,
+        subject: subject.to_owned(),
+        snapshot: None,
+        key: None,
+    };
+    let job_host = Arc::clone(host);
+    host.jobs.start(job_request, move |job| async move {
+        let repaired = repair::repair(&job_host, extent, &job).await?;
+        Ok(JobOutcome::Repaired(Box::new(repaired)))
     })
 }
 

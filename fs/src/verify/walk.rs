@@ -3,8 +3,8 @@
 use std::{ops::Range, sync::Arc, vec};
 
 use snap_store::{
-    Content, ContentReader, ContentVisitor, Digest, Entry, Error, Flaw, Leaf, Manifest, Node,
-    PackId, Progress, Result, Store, TreeReader, TreeRef,
+    Content, ContentReader, ContentVisitor, Digest, Entry, Error, Flaw, Leaf, Node, PackId,
+    Progress, Result, Store, TreeReader, TreeRef,
 };
 
 use super::{Damaged, Inspection, Look, MAX_SOUND, Sound};
@@ -40,12 +40,12 @@ struct Folder {
 impl<'a> Walk<'a> {
     pub(super) fn new(
         inspection: &'a mut Inspection<'_>,
-        manifest: &Manifest,
+        root: TreeRef,
         each: &'a mut dyn FnMut(Damaged) -> Result<()>,
     ) -> Self {
         Self {
             store: inspection.store,
-            reader: TreeReader::new(inspection.store.clone(), manifest.root),
+            reader: TreeReader::new(inspection.store.clone(), root),
             look: inspection.look,
             sound: &mut inspection.sound,
             each,

@@ -101,7 +101,7 @@ pub(super) fn corrupt(path: &Path, damage: &str) -> Error {
         what: "Catalogue",
         name: path.display().to_string(),
         why: format!(
-            "{damage}; stop the daemon and put a backup back with `snapshotd --restore-catalogue FILE`, or move the file and its -wal and -shm neighbours away: then it is rebuilt from the manifests"
+            "{damage}; stop the daemon and put a backup back with `snapshotd --restore-catalogue FILE`, or have it rebuilt from the manifests with `snapshotd --repair-catalogue`"
         ),
     }
 }

@@ -50,14 +50,15 @@ impl Collector {
         self.retired.retire(&self.leases, root)
     }
 
-    pub(super) fn alone(&self, root: &Path) -> Result<MutexGuard<'_, ()>> {
+    /// The right to take packs away: one collection or repair at a time has it.
+    pub(crate) fn alone(&self, root: &Path) -> Result<MutexGuard<'_, ()>> {
         match self.alone.try_lock() {
             Ok(alone) => Ok(alone),
             Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => Err(Error::Busy {
                 what: "Store",
                 name: root.display().to_string(),
-                why: "is being collected".to_owned(),
+                why: "is being collected or repaired".to_owned(),
             }),
         }
     }

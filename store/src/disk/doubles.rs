@@ -123,7 +123,7 @@ impl MemoryDisk {
     }
 
     /// A digest of everything that is there.
-    fn digest(&self) -> blake3::Hash {
+    pub(crate) fn digest(&self) -> blake3::Hash {
         self.state().content.digest()
     }
 

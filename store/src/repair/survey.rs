@@ -151,6 +151,34 @@ impl Survey {
         &self.packs
     }
 
+    /// Chunks that were found damaged and have no other copy where the index leads to.
+    pub(super) fn damaged(&self) -> impl Iterator<Item = &Digest> {
+        self.damaged.keys()
+    }
+
+    /// True when the chunk is one of them.
+    pub(super) fn is_damaged(&self, digest: &Digest) -> bool {
+        self.damaged.contains_key(digest)
+    }
+
+    /// Every chunk that may be in the pack, by the footer it has, be it another's, and by the index.
+    pub(super) fn records(&mut self, pack: &PackId) -> Result<Vec<Record>> {
+        let mut records = match Footer::read(&*self.store.disk(), &layout::pack(pack)) {
+            Ok(footer) => footer.records,
+            Err(error) if is_absent(&error) || is_damage(&error) => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        if self
+            .packs
+            .get(pack)
+            .is_some_and(|flaw| flaw.problem.is_some())
+        {
+            records.extend(self.indexed(pack)?);
+        }
+        records.sort_unstable_by_key(|(_, frame)| frame.offset);
+        Ok(records)
+    }
+
     /// Chunks read.
     #[must_use]
     pub fn chunks(&self) -> u64 {
@@ -236,7 +264,10 @@ impl Survey {
             match read {
                 Some(Ok(_)) => {}
                 Some(Err(error)) if !is_damage(&error) => return Err(error),
-                Some(Err(_)) | None => self.note(digest, pack)?,
+                Some(Err(_)) | None => {
+                    self.packs.entry(*pack).or_default().chunks += 1;
+                    self.note(digest, pack)?;
+                }
             }
             let stored_bytes = u64::from(frame.stored_bytes);
             self.chunks += 1;
@@ -250,8 +281,10 @@ impl Survey {
     }
 
     /// A damaged chunk is a loss to somebody only when no other copy is found in its place.
-    fn note(&mut self, digest: &Digest, pack: &PackId) -> Result<()> {
-        self.packs.entry(*pack).or_default().chunks += 1;
+    pub(super) fn note(&mut self, digest: &Digest, pack: &PackId) -> Result<()> {
+        if self.damaged.contains_key(digest) {
+            return Ok(());
+        }
         match self.store.get(digest) {
             Ok(_) => return Ok(()),
             Err(error) if is_damage(&error) || matches!(error, Error::NotFound { .. }) => {}

@@ -1,5 +1,7 @@
 //! Every kind of damage to packs is told apart, and none of it ends the search.
 
+mod salvage;
+
 use std::path::{Path, PathBuf};
 
 use super::*;
@@ -113,9 +115,8 @@ fn a_pack_cut_short_is_seen_from_outside() {
     assert!((1..=2).contains(&digests.iter().filter(is_flawed).count()));
 }
 
-#[test]
-fn swapped_packs_have_the_names_of_each_other() {
-    let (disk, store) = store_with(&chunks());
+/// Gives the store's two packs the names of each other.
+fn swap(disk: &MemoryDisk) {
     let [first, second] = &disk.files(".pack")[..] else {
         panic!("a pack of data and one of pages");
     };
@@ -123,6 +124,13 @@ fn swapped_packs_have_the_names_of_each_other() {
     for (from, to) in [(first, &aside), (second, first), (&aside, second)] {
         disk.rename(from, to).unwrap();
     }
+    disk.sync_all().unwrap();
+}
+
+#[test]
+fn swapped_packs_have_the_names_of_each_other() {
+    let (disk, store) = store_with(&chunks());
+    swap(&disk);
     let survey = read_all(&store);
     let problems = survey.packs().values().map(|flaw| flaw.problem.as_deref());
     assert!(

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::{
     error::Result,
     ids::{Digest, PackId},
-    index::Location,
+    index::{Index, Location},
     layout,
     pack::Record,
     store::Store,
@@ -19,6 +19,11 @@ impl Store {
         packs.sort_unstable();
         packs.dedup();
         Ok(packs)
+    }
+
+    /// What is wrong with the index as it lies on disk, for people; nothing when all of it is sound and it knows every pack.
+    pub fn check_index(&self) -> Result<Vec<String>> {
+        Index::open(self.inner.disk.clone())?.problems()
     }
 
     /// Where the chunk is said to be, after a hard look.

@@ -27,6 +27,7 @@ fn snapshot() -> SnapshotView {
         logical_bytes: 3 << 20,
         stored_bytes: 1 << 20,
         pause_us: 900,
+        damage: None,
     }
 }
 
