@@ -35,6 +35,7 @@ mod errors;
 mod flights;
 mod pulse;
 mod refusal;
+mod standstill;
 mod takeover;
 
 pub use pulse::{InFlight, MAX_PULSE_BYTES, Pulse};
@@ -154,6 +155,7 @@ impl Server {
             at_once: options.threads.max(1),
             helpers: HELPERS,
             deadline: options.deadline,
+            on_standstill: standstill::give_way,
         };
         let on_refusal = move |answers: &Answers, flight: &Flight| {
             // What no thread is at is answered when its reply is dropped.

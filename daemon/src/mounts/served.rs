@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use snap_api::{ErrorCode, ErrorReport};
 use snap_fs::mount::{is_connected, is_mounted, mount_fuse, raise_read_ahead, unmount};
@@ -164,7 +165,7 @@ pub(super) async fn replace_silent(
     let silent = served.live_pid();
     let device = served.device.as_ref().ok_or_else(|| is_lost(place))?;
     if let Err(error) = snap_fs::serve::resend(device.as_fd()) {
-        let error = cannot_take_over(place, &error);
+        let error = cannot_take_over(place, error);
         let failure = Some(error.to_string());
         // It is said once: the server may be silent for long.
         let is_known = served.failure == failure;
@@ -179,7 +180,7 @@ pub(super) async fn replace_silent(
 pub(super) async fn upgrade(places: &Arc<Places>, place: Place, served: &mut Served) -> Result<()> {
     let device = served.device.as_ref().ok_or_else(|| is_lost(place))?;
     // The old server does not mind: what it answers too is answered once.
-    snap_fs::serve::resend(device.as_fd()).map_err(|error| cannot_take_over(place, &error))?;
+    snap_fs::serve::resend(device.as_fd()).map_err(|error| cannot_take_over(place, error))?;
     let (restarts, old) = (served.restarts, served.live_pid());
     replace(places, place, served, restarts).await?;
     info!(mount = %place, old, server = served.live_pid(), "Replaced a mount server");
@@ -229,11 +230,15 @@ async fn replace(
     .await
 }
 
-fn cannot_take_over(place: Place, error: &io::Error) -> Error {
+/// Kernels that cannot send requests again do not know the message.
+fn cannot_take_over(place: Place, error: io::Error) -> Error {
+    if error.raw_os_error() != Some(Errno::INVAL.raw_os_error()) {
+        return Error::io("take over", "/dev/fuse")(error);
+    }
     let message = format!("The mount server of {place} cannot be replaced on this kernel");
     ErrorReport::new(ErrorCode::Unavailable, "kernel-too-old", message)
         .hint("Linux 6.9 or later is needed; before, a new server comes with the next mount")
-        .caused_by(error)
+        .caused_by(&error)
         .into()
 }
 
@@ -440,6 +445,14 @@ fn read_record(path: &Path) -> Option<Record> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kernel_that_is_too_old_is_told_from_other_trouble() {
+        let place = Place::of(SnapshotId::random());
+        let report = |errno: Errno| ErrorReport::from(cannot_take_over(place, errno.into()));
+        assert_eq!(report(Errno::INVAL).reason, "kernel-too-old");
+        assert_ne!(report(Errno::NODEV).reason, "kernel-too-old");
+    }
 
     #[test]
     fn a_record_is_read_back_and_nonsense_is_nobody() {

@@ -20,12 +20,19 @@ use std::{
 
 use tracing::warn;
 
-use super::flights::{About, Flight, Flights};
+use super::{
+    flights::{About, Flight, Flights},
+    standstill,
+};
 
 /// An answer that takes longer is slow: those in line get threads of their own.
 const SLOW: Duration = Duration::from_secs(1);
 /// How long a helper without work stays.
 const IDLE: Duration = Duration::from_secs(10);
+/// A request that is older has its threads looked at: they may wait for each other.
+const OLD: Duration = Duration::from_secs(5);
+/// Looks in a row that must show so.
+const LOOKS_AT_OLD: u32 = 3;
 /// Between two looks at what is in flight.
 const LOOKS: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(10)..=Duration::from_secs(1);
@@ -39,6 +46,8 @@ pub(super) struct CrewOptions {
     pub(super) helpers: usize,
     /// When a request is refused.
     pub(super) deadline: Duration,
+    /// Called when threads wait for each other for ever.
+    pub(super) on_standstill: fn(),
 }
 
 /// Those who answer, out of `T`; cheap to clone.
@@ -254,6 +263,13 @@ impl<T: Send + Sync + 'static> Inner<T> {
         }
     }
 
+    /// True when old requests are held up by nothing but each other.
+    fn stands_still(&self) -> bool {
+        let old = OLD.min(self.options.deadline / 2);
+        let is_old = |flight: &Flight| flight.age >= old && !flight.is_refused;
+        self.flights.list().iter().any(is_old) && standstill::stands_still()
+    }
+
     fn overdue(&self, deadline: Duration) -> Option<Waiting<T>> {
         if self.in_line.load(SeqCst) == 0 {
             return None;
@@ -327,8 +343,14 @@ impl Drop for Turn<'_> {
 
 /// Looks at what is in flight for as long as there is a crew.
 fn watch<T: Send + Sync + 'static>(crew: &Weak<Inner<T>>) {
+    let mut still = 0;
     while let Some(inner) = crew.upgrade() {
         inner.look();
+        still = if inner.stands_still() { still + 1 } else { 0 };
+        if still >= LOOKS_AT_OLD {
+            (inner.options.on_standstill)();
+            still = 0;
+        }
         let wait = (inner.options.deadline / 16).clamp(*LOOKS.start(), *LOOKS.end());
         drop(inner);
         thread::sleep(wait);

@@ -22,6 +22,7 @@ fn crew(at_once: usize, helpers: usize, deadline: Duration) -> (Crew<()>, Receiv
         at_once,
         helpers,
         deadline,
+        on_standstill: || {},
     };
     let on_refusal = move |(): &(), flight: &Flight| tell.send(flight.about.unique).unwrap();
     (Crew::new((), options, Box::new(on_refusal)), told)
