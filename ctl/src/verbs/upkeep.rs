@@ -43,7 +43,7 @@ pub(crate) struct VerifyArgs {
 
 /// Shows the daemon at a glance.
 ///
-/// Versions, the size of the store, snapshots by state, what is served now, and when expired snapshots are next looked for.
+/// Versions, the size of the store, snapshots by state, what is served now and which requests of it are slow, and when expired snapshots are next looked for.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:
   snapctl status -o json | jq .free_bytes

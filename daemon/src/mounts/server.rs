@@ -56,10 +56,18 @@ impl ServerId {
     /// The living process of this number.
     pub(super) fn of(pid: u32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        Self::read(pid, &stat)
+    }
+
+    /// What `/proc/PID/stat` says. Of a process that is killed the first thread may be dead while another just takes a
+    /// request from the kernel, with which it will die: such a process still lives.
+    fn read(pid: u32, stat: &str) -> Option<Self> {
         // The program's name stands in brackets and may hold anything.
         let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
-        let is_dead = matches!(fields.next()?, "Z" | "X" | "x");
-        let start_time = fields.nth(18)?.parse().ok()?;
+        let is_first_dead = matches!(fields.next()?, "Z" | "X" | "x");
+        let threads: u64 = fields.nth(16)?.parse().ok()?;
+        let start_time = fields.nth(1)?.parse().ok()?;
+        let is_dead = is_first_dead && threads <= 1;
         (!is_dead).then_some(Self { pid, start_time })
     }
 
@@ -317,6 +325,22 @@ mod tests {
             ..own
         };
         assert!(!earlier.is_alive());
+    }
+
+    #[test]
+    fn a_process_lives_as_long_as_one_of_its_threads() {
+        let stat = |state: &str, threads: u32| {
+            let rest = "1 7 7 0 -1 4194560 9 0 0 0 1 2 0 0 20 0";
+            ServerId::read(7, &format!("7 (a) b) {state} {rest} {threads} 0 4711 0 0"))
+        };
+        let living = Some(ServerId {
+            pid: 7,
+            start_time: 4711,
+        });
+        assert_eq!(stat("S", 9), living);
+        assert_eq!(stat("Z", 9), living);
+        assert_eq!(stat("Z", 1), None);
+        assert_eq!(stat("X", 0), None);
     }
 
     #[tokio::test]
