@@ -107,6 +107,8 @@ struct Collection<'a> {
     written: HashSet<PackId>,
     /// Packs that stay because of damage.
     kept: HashSet<PackId>,
+    /// True when no manifest that was found gone can come back.
+    are_removals_settled: bool,
     /// Tombstones as the file has them.
     saved: Tombstones,
     report: CollectReport,
@@ -142,6 +144,7 @@ impl<'a> Collection<'a> {
             marked_roots: HashSet::new(),
             written: HashSet::new(),
             kept: HashSet::new(),
+            are_removals_settled: false,
             saved: store.collector().tombstones().clone(),
             report: CollectReport::default(),
         };

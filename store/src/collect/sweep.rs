@@ -30,9 +30,7 @@ impl Collection<'_> {
         if ready.is_empty() {
             return Ok(());
         }
-        // A manifest that was gone when it was looked for shall not come back after a power cut, when what it needs is gone.
-        let synced = self.store.disk().sync_folder(Path::new(layout::MANIFESTS));
-        self.store.latch().watch(synced)?;
+        self.settle_removals()?;
         let Some(needed) = self.needed_by_newcomers()? else {
             return Ok(());
         };
@@ -43,6 +41,17 @@ impl Collection<'_> {
         // What is no longer listed as condemned must be gone for good.
         let synced = self.sync_pack_folders(&folders);
         removed.and(self.store.latch().watch(synced))
+    }
+
+    /// A manifest that was gone when it was looked for shall not come back after a power cut, when what it needs is gone: a process
+    /// may have been killed before it had synced the removal. What this one removes is retired until it has.
+    fn settle_removals(&mut self) -> Result<()> {
+        if !self.are_removals_settled {
+            let synced = self.store.disk().sync_folder(Path::new(layout::MANIFESTS));
+            self.store.latch().watch(synced)?;
+            self.are_removals_settled = true;
+        }
+        Ok(())
     }
 
     /// Condemned packs whose grace period is over, and that nobody who is still under way was offered.
@@ -152,6 +161,8 @@ impl Collection<'_> {
     /// Removes packs unless somebody has published them anew, and forgets them before anybody can.
     fn remove_group(&mut self, packs: &[PackId], folders: &mut BTreeSet<u8>) -> Result<()> {
         let _turn = self.store.turn();
+        // A removal of a manifest whose sync has failed may be undone by a power cut.
+        self.store.check_writable()?;
         let disk = self.store.disk();
         let mut gone = HashSet::new();
         let mut removed = Ok(());

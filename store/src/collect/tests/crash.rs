@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use super::*;
 use crate::{
     disk::doubles::crash_everywhere,
-    store::tests::crash::{Checked, told},
+    store::tests::crash::{Checked, bite, told},
 };
 
 /// A store with everything a collection has to do: dead packs, sparse ones, several segments, and a pack condemned before.
@@ -147,4 +147,43 @@ fn a_full_disk_at_any_step_of_a_collection_is_told_and_forgotten() {
         }
         step += 1;
     }
+}
+
+/// A snapshot was removed by a process that died before it had synced that; then everything is collected.
+#[test]
+fn every_sync_of_a_collection_is_needed_but_those_of_the_index_and_of_what_went() {
+    let scene = Scene::new();
+    let (removed, _) = scene.kept[1];
+    let packs = scene.disk.files(".pack");
+    let (recording, report) = scene.disk.record(|| {
+        scene.disk.remove(&layout::manifest(&removed)).unwrap();
+        scene.collect().unwrap()
+    });
+    assert_eq!(report.rewritten_packs, 1, "{report:?}");
+    let made = scene.disk.files(".pack");
+    let is_new = |pack: &&PathBuf| !packs.contains(pack);
+    let folder = made.iter().find(is_new).unwrap().parent().unwrap();
+    let folder = folder.to_string_lossy().into_owned();
+    let is_spare = |sync: &str| {
+        let is_of_copy = sync.ends_with(".pack") || sync.ends_with(&folder);
+        !is_of_copy && !sync.contains("folder manifests")
+    };
+    let check = |found: &MemoryDisk, _| every_snapshot_is_whole(found, &scene.kept);
+    let needed = bite(&recording, is_spare, check);
+    assert_eq!(needed, 3);
+}
+
+/// Whatever can be seen is whole, and the first that is kept can be seen.
+fn every_snapshot_is_whole(disk: &MemoryDisk, all: &[(SnapshotId, Vec<Vec<u8>>)]) -> Checked {
+    let store = Store::open_on(Arc::new(disk.clone()), Access::ReadOnly).map_err(told)?;
+    let there = store.manifests().map_err(told)?;
+    if !there.contains(&all[0].0) {
+        return Err("a snapshot is gone".to_owned());
+    }
+    for (id, files) in all.iter().filter(|(id, _)| there.contains(id)) {
+        if files_of(&store, id).map_err(told)? != *files {
+            return Err(format!("snapshot {id} has other bytes"));
+        }
+    }
+    Ok(())
 }

@@ -11,6 +11,7 @@ mod teeth;
 
 use super::*;
 use crate::disk::doubles::crash_everywhere;
+pub(crate) use teeth::bite;
 
 /// What a check says of something that does not hold.
 pub(crate) type Checked = Result<(), String>;
