@@ -258,7 +258,7 @@ fn a_restored_container_is_one_like_any_other_also_after_a_reboot() -> Result<()
     host.snap(&["create", "one", "--name", "site"])?;
     host.snap(&["restore", "site", "--id", "two"])?;
     assert_eq!(host.containers()?, ["one", "two"]);
-    host.exec("two", "echo mine > /mine")?;
+    host.exec_by_ctr("two", "echo mine > /mine")?;
     for round in ["first", "second"] {
         assert_eq!(
             host.exec("two", "cat /file /mine")?,
