@@ -169,8 +169,9 @@ fn what_is_in_flight_is_told_while_the_disk_hangs() {
             let request: &snap_fs::serve::InFlight = request;
             request.kind == "read" && request.path.as_deref() == Some("/file")
         };
+        // What a reader wants may be in the kernel's memory by chance; more than the usual threads wait all the same.
         let named = requests.iter().filter(is_named).count() as u64;
-        Ok((named == READERS).then_some(requests))
+        Ok((named > THREADS.parse()?).then_some(requests))
     })
     .unwrap();
     assert!(shown.iter().all(|request| !request.refused));
