@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use snap_store::{Error as StoreError, SnapshotId, SnapshotState};
 use tracing::{info, warn};
 
-use crate::{blocking, clock, error::Result, host::Host};
+use crate::{ballast, blocking, clock, error::Result, host::Host};
 
 /// The first look after a start comes soon, or a daemon that is restarted often would never look.
 const FIRST_LOOK: Duration = Duration::from_secs(60);
@@ -15,13 +15,22 @@ const FIRST_LOOK: Duration = Duration::from_secs(60);
 /// Once the first step is done the others cannot be refused; what they leave when the system fails is finished by
 /// the next look for expired snapshots, or by the next start.
 pub async fn remove(host: &Arc<Host>, ids: &[SnapshotId]) -> Result<()> {
-    let catalogue = Arc::clone(&host.catalogue);
-    let begun = ids.to_vec();
-    blocking(move || catalogue.begin_removal(&begun)).await?;
+    let (begin_host, begun) = (Arc::clone(host), ids.to_vec());
+    blocking(move || begin(&begin_host, &begun)).await?;
     for id in ids {
         finish(host, *id).await?;
     }
     Ok(())
+}
+
+/// The first step; on a disk that is full to the last byte it takes the space that is kept for it.
+fn begin(host: &Host, ids: &[SnapshotId]) -> Result<()> {
+    match host.catalogue.begin_removal(ids) {
+        Err(error) if error.is_full() && ballast::release(&host.config)? => {
+            Ok(host.catalogue.begin_removal(ids)?)
+        }
+        begun => Ok(begun?),
+    }
 }
 
 /// Removes what has expired and is not in use, for ever, every `expiry_interval`.

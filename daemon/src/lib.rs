@@ -12,6 +12,7 @@
 //! `spawn_blocking` a step.
 
 pub mod backup;
+mod ballast;
 mod blocking;
 pub mod clock;
 pub mod collect;

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    Error, Host, backup, collect,
+    Error, Host, backup, ballast, collect,
     config::Config,
     containers, expiry, mounts, repair, scrub,
     server::{self, Listening, Server, SocketError},
@@ -96,6 +96,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     settle::settle(&host)
         .await
         .map_err(|error| RunError::Settle(Box::new(error)))?;
+    ballast::hold(&host.config);
     let mut background = background(&host);
 
     let server = Server::new(Arc::clone(&host));

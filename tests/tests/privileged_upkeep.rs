@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    io::Write,
     path::Path,
     process::Stdio,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -16,6 +17,7 @@ use snap_tests::{Dice, Host, HostOptions, Image, LoopFolder, noise, rounds, text
 
 const SOON: Duration = Duration::from_secs(30);
 const LIMIT: i32 = 5;
+const UNAVAILABLE: i32 = 7;
 
 /// Nothing by itself: the test says when.
 const ON_REQUEST: &str = "collect_interval = 'never'\ndisk_high_percent = 100\n";
@@ -246,6 +248,43 @@ fn a_full_disk_refuses_captures_until_a_removal_gives_space_back() -> Result<()>
         Ok((status(&host)?.disk.pressure == DiskPressure::None).then_some(()))
     })?;
     ensure!(status(&host)?.collection.last.is_some(), "it was collected");
+    verify(&host, &[])
+}
+
+/// Writes to a new file until the disk is full, for root too.
+fn fill(path: &Path) -> Result<()> {
+    let mut filler = fs::File::create(path)?;
+    for size in [1 << 20, 4096] {
+        while filler.write_all(&vec![1; size]).is_ok() {}
+    }
+    // What does not fit any more was noticed already.
+    let _ = filler.sync_all();
+    Ok(())
+}
+
+/// Somebody else's files have taken the last byte: nothing new can be written, and what is dead can still be given back.
+#[test]
+fn on_a_disk_that_is_full_to_the_last_byte_a_collection_makes_room() -> Result<()> {
+    let disk = LoopFolder::new("ext4", 64 << 20)?;
+    let host = Host::start_with(&HostOptions {
+        config: format!("{ON_REQUEST}reserve_bytes = '1MiB'\n"),
+        root: Some(disk.path().join("root")),
+        without_containerd: true,
+        ..HostOptions::default()
+    })?;
+    let data = host.make_folder("data")?;
+    noise(&data.join("file"), 8 << 20)?;
+    let gone = host.capture(&data, &[])?.snapshot.id;
+    noise(&data.join("file"), 100_000)?;
+    let kept = host.capture(&data, &[])?.snapshot.id;
+    fill(&disk.path().join("filler"))?;
+    let refused = host.snapctl(["create", "--path", text(&data)?])?;
+    assert_eq!(refused.code, UNAVAILABLE, "{}", refused.stderr);
+    verify(&host, &[&kept])?;
+    host.snap(&["remove", &gone])?;
+    let done = collect(&host)?;
+    ensure!(done.freed_bytes > 8 << 20, "{done:?}");
+    host.capture(&data, &[]).context("There is room again")?;
     verify(&host, &[])
 }
 

@@ -21,7 +21,7 @@ use tracing::{info, warn};
 
 use super::{Reason, by_itself, complain};
 use crate::{
-    blocking,
+    ballast, blocking,
     config::Config,
     error::{Error, Result},
     host::Host,
@@ -92,8 +92,11 @@ impl Usage {
     }
 }
 
-/// Looks at the disk, and makes space when it is nearly full.
+/// Looks at the disk, and makes space when it is nearly full; keeps a little for the catalogue.
 pub(super) async fn watch(host: &Arc<Host>) {
+    let config = host.config.clone();
+    let held = tokio::task::spawn_blocking(move || ballast::hold(&config)).await;
+    held.unwrap_or_else(|panic| warn!(%panic, "Cannot keep space for the catalogue"));
     match look(host).await {
         Ok(usage) if usage.is_above_high(&host.config) => relieve(host).await,
         Ok(_) => {}
