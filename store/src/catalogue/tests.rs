@@ -1,4 +1,7 @@
+mod crash;
+mod faults;
 mod model;
+mod vfs;
 
 use std::{fs, path::Path};
 

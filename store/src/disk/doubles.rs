@@ -12,9 +12,10 @@ use std::{
 
 use super::{Disk, Lock, Sink, Source};
 use crate::error::{Error, Result};
-use content::{Change, Content, Image};
+use content::{Change, Content};
 
-pub(crate) use matrix::{Outcome, conclude, crash_everywhere, has_violation, try_points};
+pub(crate) use content::{Dice, Image, SECTOR_BYTES};
+pub(crate) use matrix::{Outcome, conclude, crash_everywhere, has_violation, seeds, try_points};
 pub(crate) use recording::Recording;
 
 /// How much was done.

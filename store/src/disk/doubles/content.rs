@@ -11,7 +11,7 @@ use std::{
 };
 
 /// Media write this many bytes as a whole; what was not synced may be there in any selection of such runs.
-const SECTOR_BYTES: usize = 512;
+pub(crate) const SECTOR_BYTES: usize = 512;
 
 /// Something that was done to a disk.
 #[derive(Clone, Debug)]
@@ -49,7 +49,7 @@ impl Image {
     };
 
     /// The four corners and `seeds` arbitrary ones.
-    pub(super) fn all(seeds: u64) -> impl Iterator<Item = Self> {
+    pub(crate) fn all(seeds: u64) -> impl Iterator<Item = Self> {
         let corners = [(false, false), (true, true), (true, false), (false, true)];
         let corners = corners.map(|(names, bytes)| Self::Corner { names, bytes });
         corners
@@ -333,13 +333,13 @@ impl Pending {
 }
 
 /// Decides what is in an image.
-struct Dice {
+pub(crate) struct Dice {
     image: Image,
     state: u64,
 }
 
 impl Dice {
-    fn of(image: Image) -> Self {
+    pub(crate) fn of(image: Image) -> Self {
         let state = match image {
             Image::Corner { .. } => 0,
             Image::Torn { seed } => seed,
@@ -348,7 +348,7 @@ impl Dice {
     }
 
     /// One of `sides` numbers (splitmix64).
-    fn roll(&mut self, sides: usize) -> usize {
+    pub(crate) fn roll(&mut self, sides: usize) -> usize {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.state;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

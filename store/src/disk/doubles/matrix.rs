@@ -63,7 +63,8 @@ pub(crate) fn has_violation(
     is_found(&outcome)
 }
 
-fn seeds() -> u64 {
+/// Arbitrary images at each step.
+pub(crate) fn seeds() -> u64 {
     match std::env::var("SNAP_ROUNDS").as_deref() {
         Ok("long") => SEEDS_OF_LONG_ROUNDS,
         _ => SEEDS,

@@ -1,0 +1,317 @@
+//! The power goes at every step of every change of the catalogue: afterwards it opens, a change that was acknowledged is there, and
+//! one that was not is there whole or not at all.
+
+use std::collections::HashSet;
+
+use super::{
+    vfs::{self, Step},
+    *,
+};
+use crate::disk::doubles::{Dice, Image, Outcome, SECTOR_BYTES, conclude, seeds};
+
+/// What the files of a folder hold; absent ones are left out.
+type Files = BTreeMap<String, Vec<u8>>;
+
+/// A change, and the way the catalogue's file is written meanwhile.
+pub(super) type Change = fn(&Catalogue) -> Result<()>;
+
+/// Every change there is, each of which succeeds on what [`prepared`] makes.
+pub(super) const CHANGES: [(&str, Change); 22] = [
+    ("insert", |it| it.insert(&record(id(9), 90), LIMIT)),
+    ("activate", |it| {
+        it.activate(&manifest(id(2), 20, Some("app:v2"))).map(drop)
+    }),
+    ("fail", |it| it.fail(&id(2), "the disk is full")),
+    ("begin-removal", |it| it.begin_removal(&[id(1), id(4)])),
+    ("finish-removal", |it| it.finish_removal(&id(5))),
+    ("set-name", |it| it.set_name(&id(3), &"app:v1".parse()?)),
+    ("remove-name", |it| {
+        it.remove_name(&namespace(), &"app:v1".parse()?).map(drop)
+    }),
+    ("set-expiry", |it| it.set_expiry(&id(1), None)),
+    ("set-labels", |it| {
+        let set = BTreeMap::from([("large".to_owned(), "x".repeat(9000))]);
+        it.set_labels(&id(1), &set, &["team".to_owned()])
+    }),
+    ("touch", |it| it.touch(&id(1), 77)),
+    ("import", |it| {
+        it.import(&manifest(id(8), 80, Some("app:v1")))
+    }),
+    ("insert-container", |it| {
+        it.insert_container(&container("new", id(3)))
+    }),
+    ("complete-container", |it| {
+        it.complete_container(&namespace(), "old")
+    }),
+    ("remove-container", |it| {
+        it.remove_container(&namespace(), "old")
+    }),
+    ("insert-mount", |it| {
+        it.insert_mount(&mount("/mnt/new", id(3)))
+    }),
+    ("remove-mount", |it| {
+        it.remove_mount(Path::new("/mnt/old")).map(drop)
+    }),
+    ("put-base", |it| it.put_base("new", &base(), None, 5)),
+    ("use-base", |it| it.use_base("old", 6).map(drop)),
+    ("forget-bases", |it| it.forget_bases(&base().root.digest)),
+    ("lose", |it| it.lose(&id(3), "its manifest is gone")),
+    ("find-again", |it| it.find_again(&id(7))),
+    ("set-note", |it| it.set_note("new", "text")),
+];
+
+fn base() -> BaseRecord {
+    let manifest = manifest(id(1), 1, None);
+    BaseRecord {
+        root: manifest.root,
+        root_meta: manifest.root_meta,
+        links: LinkTable::new(&[LinkGroup(vec![1, 8, 9])]),
+        logical_bytes: 12,
+    }
+}
+
+/// A folder in memory, where a sync takes no time.
+pub(super) fn folder() -> TempDir {
+    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+    folder.unwrap()
+}
+
+pub(super) fn open(folder: &Path) -> Result<Catalogue> {
+    Ok(Catalogue::open(&folder.join("catalogue.db"))?.0)
+}
+
+/// A catalogue with something in every state, in a folder.
+pub(super) fn prepared(folder: &Path) -> Catalogue {
+    let catalogue = open(folder).unwrap();
+    for (number, name) in [
+        (1, Some("app:v1")),
+        (3, None),
+        (4, None),
+        (5, None),
+        (6, None),
+    ] {
+        active(&catalogue, id(number), i64::from(number), name);
+    }
+    catalogue.insert(&record(id(2), 2), LIMIT).unwrap();
+    catalogue.begin_removal(&[id(5)]).unwrap();
+    active(&catalogue, id(7), 7, None);
+    catalogue.lose(&id(7), "its manifest is gone").unwrap();
+    catalogue.put_base("old", &base(), None, 4).unwrap();
+    catalogue
+        .insert_container(&container("old", id(6)))
+        .unwrap();
+    catalogue.insert_mount(&mount("/mnt/old", id(6))).unwrap();
+    catalogue
+}
+
+/// Everything the catalogue knows, as text.
+pub(super) fn told(catalogue: &Catalogue) -> String {
+    let list = catalogue.list(None, None, 100).unwrap();
+    let users = (catalogue.containers().unwrap(), catalogue.mounts().unwrap());
+    let others = (catalogue.bases().unwrap(), catalogue.note("new").unwrap());
+    format!("{list:?} {users:?} {others:?}")
+}
+
+fn read(folder: &Path) -> Files {
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let files = files.map(|entry| {
+        let name = entry.file_name().into_string().unwrap();
+        (name, fs::read(entry.path()).unwrap())
+    });
+    // Shared memory is not there after a power cut.
+    files.filter(|(name, _)| !name.ends_with("-shm")).collect()
+}
+
+/// Puts these files in the place of all others.
+fn write(folder: &Path, files: &Files) {
+    for entry in fs::read_dir(folder).unwrap() {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    for (name, bytes) in files {
+        fs::write(folder.join(name), bytes).unwrap();
+    }
+}
+
+/// One file: what is durable, and what was done since.
+#[derive(Clone, Debug, Default)]
+struct Kept {
+    durable: Option<Vec<u8>>,
+    since: Vec<Step>,
+}
+
+impl Kept {
+    fn note(&mut self, step: &Step) {
+        match step {
+            Step::Sync(_) => {
+                self.durable = self.image(Image::EVERYTHING, true);
+                self.since.clear();
+            }
+            step => self.since.push(step.clone()),
+        }
+    }
+
+    /// What is left of it. Of the two kinds of things in an [`Image`], names stand for the log and bytes for the database.
+    fn image(&self, image: Image, is_log: bool) -> Option<Vec<u8>> {
+        let mut dice = Dice::of(image);
+        let mut found = self.durable.clone();
+        for step in &self.since {
+            let sides = match image {
+                Image::Corner { names, bytes } => [bytes, names][usize::from(is_log)].into(),
+                Image::Torn { .. } => dice.roll(3),
+            };
+            match (sides, step) {
+                (0, _) | (_, Step::Sync(_)) => {}
+                (2, Step::Write(_, at, bytes)) => {
+                    let sectors = bytes
+                        .chunks(SECTOR_BYTES)
+                        .zip((*at..).step_by(SECTOR_BYTES));
+                    for (sector, at) in sectors.filter(|_| dice.roll(2) == 0) {
+                        put(found.get_or_insert_default(), at, sector);
+                    }
+                }
+                (_, Step::Write(_, at, bytes)) => put(found.get_or_insert_default(), *at, bytes),
+                (_, Step::Truncate(_, size)) => found.get_or_insert_default().resize(*size, 0),
+                (_, Step::Remove(_)) => found = None,
+            }
+        }
+        found
+    }
+}
+
+fn put(file: &mut Vec<u8>, at: usize, bytes: &[u8]) {
+    if file.len() < at + bytes.len() {
+        file.resize(at + bytes.len(), 0);
+    }
+    file[at..at + bytes.len()].copy_from_slice(bytes);
+}
+
+/// Shows `look` what every power cut could leave: its name, whether all steps were done, and the files.
+fn points(start: &Files, steps: &[Step], mut look: impl FnMut(String, bool, &Files)) {
+    let kept = |bytes: &Vec<u8>| Kept {
+        durable: Some(bytes.clone()),
+        since: Vec::new(),
+    };
+    let mut files: BTreeMap<_, _> = start
+        .iter()
+        .map(|(name, bytes)| (name.clone(), kept(bytes)))
+        .collect();
+    for number in 0..=steps.len() {
+        if let Some(step) = number.checked_sub(1).map(|before| &steps[before]) {
+            let (Step::Write(name, ..)
+            | Step::Truncate(name, _)
+            | Step::Sync(name)
+            | Step::Remove(name)) = step;
+            files.entry(name.clone()).or_default().note(step);
+        }
+        for image in Image::all(seeds()) {
+            let found = files.iter().filter_map(|(name, kept)| {
+                Some((name.clone(), kept.image(image, name.ends_with("-wal"))?))
+            });
+            let name = format!("after step {number} of {}, {image:?}", steps.len());
+            look(name, number == steps.len(), &found.collect());
+        }
+    }
+}
+
+/// Tries every crash point of these steps: what is found is `before` or `after`, and `after` when all was done.
+fn try_points(start: &Files, steps: &[Step], before: &str, after: &str) -> Outcome {
+    let folder = folder();
+    let mut outcome = Outcome::default();
+    let mut seen = HashSet::new();
+    points(start, steps, |name, is_end, files| {
+        outcome.points += 1;
+        if !seen.insert((digest(files), is_end)) {
+            return;
+        }
+        outcome.states += 1;
+        write(folder.path(), files);
+        match open(folder.path()) {
+            Err(error) => outcome.violations.push(format!("{name}: {error}")),
+            Ok(catalogue) => {
+                let found = told(&catalogue);
+                let is_right = found == after || (!is_end && found == before);
+                if !is_right {
+                    outcome.violations.push(format!("{name}: found {found}"));
+                }
+            }
+        }
+    });
+    outcome
+}
+
+fn digest(files: &Files) -> Digest {
+    let parts = files
+        .iter()
+        .map(|(name, bytes)| [name.as_bytes(), bytes].concat());
+    let digests = parts.map(|part| *Digest::of(&part).as_bytes());
+    Digest::of(digests.collect::<Vec<_>>().as_flattened())
+}
+
+/// Records a change of a prepared catalogue, whose log was copied into the database before, or is not.
+fn try_change(change: Change, is_copied: bool) -> Outcome {
+    let folder = folder();
+    let catalogue = prepared(folder.path());
+    if is_copied {
+        catalogue
+            .lock()
+            .pragma_update(None, "wal_autocheckpoint", 1)
+            .unwrap();
+        catalogue.touch(&id(3), 1).unwrap();
+    }
+    let (start, before) = (read(folder.path()), told(&catalogue));
+    let (steps, done) = vfs::record(folder.path(), || change(&catalogue));
+    done.unwrap();
+    assert!(
+        steps.iter().any(|step| matches!(step, Step::Sync(_))),
+        "{steps:?}"
+    );
+    try_points(&start, &steps, &before, &told(&catalogue))
+}
+
+/// Tries some of the changes, and writes down how many points that were.
+fn try_changes(operation: &str, changes: &[(&str, Change)], is_copied: bool) {
+    vfs::install();
+    let mut sum = Outcome::default();
+    for (name, change) in changes {
+        let outcome = try_change(*change, is_copied);
+        assert_eq!(outcome.violations, [""; 0], "{name}");
+        sum.add(outcome);
+    }
+    assert!(sum.points > 1000, "{sum:?}");
+    conclude(operation, &sum);
+}
+
+#[test]
+fn every_change_of_the_catalogue_can_be_cut_short_anywhere() {
+    try_changes("catalogue-changes", &CHANGES, false);
+}
+
+#[test]
+fn every_change_that_is_copied_into_the_database_at_once_can_be_cut_short_anywhere() {
+    try_changes("catalogue-copies", &CHANGES, true);
+}
+
+#[test]
+fn making_closing_and_opening_a_catalogue_can_be_cut_short_anywhere() {
+    vfs::install();
+    let folder = folder();
+    let (steps, made) = vfs::record(folder.path(), || open(folder.path()).unwrap());
+    let empty = told(&made);
+    let mut sum = try_points(&Files::new(), &steps, &empty, &empty);
+    drop(made);
+
+    let catalogue = prepared(folder.path());
+    let (start, before) = (read(folder.path()), told(&catalogue));
+    let (steps, ()) = vfs::record(folder.path(), || drop(catalogue));
+    assert!(
+        steps.iter().any(|step| matches!(step, Step::Remove(_))),
+        "{steps:?}"
+    );
+    sum.add(try_points(&start, &steps, &before, &before));
+
+    write(folder.path(), &start);
+    let (steps, opened) = vfs::record(folder.path(), || open(folder.path()).unwrap());
+    sum.add(try_points(&start, &steps, &before, &before));
+    assert_eq!(told(&opened), before);
+    conclude("catalogue-files", &sum);
+}
