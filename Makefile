@@ -10,7 +10,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 BINARIES := snapshotd snapshotd-mount snapctl
 export PATH := $(TARGET)/tools/bin:$(PATH)
 
-.PHONY: help demo build test test-long bench check fmt doc install clean
+.PHONY: help demo build test test-long bench check fuzz fmt doc install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ check: ## Format, lints, licences and rooms, documents, systemd units
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --quiet
 	scripts/check-docs
 	scripts/check-units
+
+fuzz: ## Fuzz every decoder for a minute each (SECONDS=…)
+	@scripts/setup fuzz
+	FUZZ_SECONDS=$(or $(SECONDS),60) scripts/fuzz
 
 fmt: ## Format the code
 	cargo fmt --all

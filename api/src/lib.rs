@@ -11,6 +11,8 @@
 
 mod client;
 mod error;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz_targets;
 mod path;
 mod repair;
 mod request;

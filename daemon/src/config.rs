@@ -13,6 +13,8 @@ use std::{
 };
 
 pub use keys::Key;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use layers::fuzz;
 pub use layers::{CONFIG_PATH, ConfigError, command};
 
 /// Where log lines go and what they look like.

@@ -26,6 +26,8 @@ pub mod error;
 pub mod expiry;
 #[cfg(test)]
 mod fixture;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz_targets;
 pub mod host;
 pub mod jobs;
 pub mod logs;

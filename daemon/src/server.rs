@@ -37,6 +37,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
 use api::Api;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use parse::fuzz;
 use peer::{Connections, Peer, Slot};
 pub use socket::{Listening, OwnSocket, SocketError, listen};
 

@@ -8,6 +8,8 @@ mod base;
 mod build;
 mod cache;
 mod exclude;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod graft;
 mod inspect;
 mod overlay;

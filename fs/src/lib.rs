@@ -10,8 +10,12 @@
 //! ```
 
 pub mod capture;
+#[cfg(test)]
+mod damage;
 pub mod diff;
 pub mod extract;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz_targets;
 pub mod holder;
 pub mod mount;
 pub mod repair;

@@ -46,14 +46,19 @@ impl Sample {
 
     /// Commits `tree`, which is a folder.
     pub(crate) fn snapshot(&self, tree: &Tree, links: LinkTable) -> Manifest {
-        let id = SnapshotId::random();
-        let draft = self.store.begin(id).unwrap();
-        let (Node::Directory(root), root_meta) = put(&draft, tree) else {
-            panic!("the root is no folder");
-        };
-        let manifest = manifest(id, (root, root_meta), links);
-        draft.commit(manifest).unwrap().0
+        commit(&self.store, tree, links)
     }
+}
+
+/// Commits `tree`, which is a folder, to `store`.
+pub(crate) fn commit(store: &Store, tree: &Tree, links: LinkTable) -> Manifest {
+    let id = SnapshotId::random();
+    let draft = store.begin(id).unwrap();
+    let (Node::Directory(root), root_meta) = put(&draft, tree) else {
+        panic!("the root is no folder");
+    };
+    let manifest = manifest(id, (root, root_meta), links);
+    draft.commit(manifest).unwrap().0
 }
 
 fn put(draft: &Draft, tree: &Tree) -> (Node, Meta) {

@@ -20,7 +20,7 @@ mod retired;
 mod rewrite;
 mod sweep;
 mod tally;
-mod tombstones;
+pub(crate) mod tombstones;
 mod whole;
 
 use std::{collections::HashSet, time::SystemTime};

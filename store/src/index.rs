@@ -6,6 +6,8 @@
 //! It does not decide when something is durable; [`crate::store`] does.
 
 mod census;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod merge;
 mod segment;
 mod view;
@@ -294,6 +296,9 @@ impl Index {
             }
             progress.advance(1, 0);
         }
+        if !replaced.is_empty() {
+            self.carry_over(&mut build, &unreadable);
+        }
         build.replace(replaced);
         if !build.is_empty() {
             let written = build.write()?;
@@ -301,6 +306,18 @@ impl Index {
             self.install(&written)?;
         }
         self.replace_view(|view, _| Ok(view.with_unreadable(unreadable)))
+    }
+
+    /// Adds what sound segments know of packs that cannot say it themselves any more: it would be lost with the segments.
+    fn carry_over(&self, build: &mut Build<'_>, packs: &[PackId]) {
+        for segment in self.view().segments() {
+            let others = segment.packs.iter().zip(0..);
+            let others = others.filter(|(pack, _)| !packs.contains(pack));
+            let part = segment.with_dead(others.map(|(_, number)| number).collect());
+            if part.live_packs().next().is_some() && part.verify().is_ok() {
+                build.add_segment(&Arc::new(part));
+            }
+        }
     }
 
     fn remove(&self, names: &[SegmentName]) -> Result<()> {

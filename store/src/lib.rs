@@ -18,6 +18,8 @@ mod disk;
 mod draft;
 mod entry;
 mod error;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz_targets;
 #[cfg(test)]
 mod golden;
 mod ids;

@@ -1,5 +1,7 @@
 //! Contents of large files: pages of extents, cut by content, in as many levels as are needed.
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod page;
 mod writer;
 

@@ -4,6 +4,8 @@
 //! footer is (docs/format.md, "Pack"). Decoding is pure, bounded, and believes nothing: a pack that passes here has
 //! a whole footer whose records lie inside the file. Whether a frame holds what its digest says is known only when it is read.
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod reader;
 mod writer;
 
@@ -11,7 +13,7 @@ use std::path::Path;
 
 use crate::{
     bytes::{Decoded, Fields},
-    disk::Disk,
+    disk::{Disk, Source},
     error::{Error, Result},
     ids::{Digest, PackId},
 };
@@ -65,12 +67,16 @@ pub(crate) struct Footer {
 impl Footer {
     /// Reads the footer of the pack at `path`.
     pub(crate) fn read(disk: &dyn Disk, path: &Path) -> Result<Self> {
+        Self::of(&*disk.open(path)?, path)
+    }
+
+    /// The same of an open file; `path` is for messages.
+    fn of(file: &dyn Source, path: &Path) -> Result<Self> {
         let corrupt = |why: &str| Error::Corrupt {
             what: "Pack",
             name: path.display().to_string(),
             why: why.to_owned(),
         };
-        let file = disk.open(path)?;
         let length = file.length()?;
         let mut header = [0; HEADER_BYTES as usize];
         let filled = file.read_at(0, &mut header)?;

@@ -5,7 +5,7 @@
 
 mod cache;
 mod chunks;
-mod format;
+pub(crate) mod format;
 mod latch;
 mod places;
 mod publish;

@@ -3,6 +3,8 @@
 //! A position is computed, never stored: whatever the pages say, every sum is checked, every descent is
 //! bounded, and what does not add up is `Corrupt`.
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod leaves;
 mod needs;
 mod page;

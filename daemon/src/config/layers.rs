@@ -1,5 +1,8 @@
 //! From file, environment and flags to one [`Config`]; every problem is named with its key and where it came from.
 
+#[cfg(any(test, feature = "fuzz"))]
+mod fuzz;
+
 use std::{
     fmt,
     io::ErrorKind,
@@ -9,6 +12,8 @@ use std::{
 use clap::{Arg, ArgAction, ArgMatches, Command, parser::ValueSource};
 
 use super::{Config, Key};
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use fuzz::fuzz;
 
 /// The file that is read unless another is named; it need not exist.
 pub const CONFIG_PATH: &str = "/etc/snapshotd/config.toml";

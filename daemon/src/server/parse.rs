@@ -1,5 +1,8 @@
 //! Requests to values that cannot be wrong: every string, number and path of a request comes through here.
 
+#[cfg(any(test, feature = "fuzz"))]
+mod fuzz;
+
 use std::{
     collections::BTreeMap,
     path::{Component, PathBuf},
@@ -32,6 +35,9 @@ const MAX_KEY_BYTES: usize = 128;
 const MAX_REFERENCES: usize = 1000;
 /// A year.
 const MAX_GRACE_SECONDS: u64 = 365 * 24 * 60 * 60;
+
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use fuzz::fuzz;
 
 /// A malformed request.
 pub(super) fn usage(reason: &str, message: impl Into<String>) -> Error {

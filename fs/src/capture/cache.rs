@@ -21,6 +21,9 @@ use super::{
 /// Largest file that is read as a cache: ten million inodes.
 const MAX_FILE_BYTES: u64 = 1 << 30;
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(super) use codec::recoded;
+
 /// What is known of one inode.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Known {

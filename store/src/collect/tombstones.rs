@@ -26,7 +26,7 @@ const MAX_ROWS: u64 = 4 << 20;
 
 /// Since when a pack is condemned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tombstone {
+pub(crate) struct Tombstone {
     /// In seconds since 1970, for the grace period.
     pub(super) since: i64,
     /// For leases; 0 when it was in the life of an earlier process, whose leases ended with it.
@@ -34,7 +34,7 @@ pub(super) struct Tombstone {
 }
 
 /// The condemned packs.
-pub(super) type Tombstones = BTreeMap<PackId, Tombstone>;
+pub(crate) type Tombstones = BTreeMap<PackId, Tombstone>;
 
 /// Reads the file; nothing is condemned when it cannot be used.
 pub(super) fn load(disk: &dyn Disk) -> Result<Tombstones> {
@@ -87,7 +87,7 @@ fn encode(tombstones: &Tombstones) -> Vec<u8> {
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Decoded<Tombstones> {
+pub(crate) fn decode(bytes: &[u8]) -> Decoded<Tombstones> {
     let mut fields = Fields::new(bytes);
     if fields.array()? != *MAGIC {
         return Err("it does not begin as one");
@@ -97,7 +97,9 @@ fn decode(bytes: &[u8]) -> Decoded<Tombstones> {
     }
     let count = fields.u64()?;
     let rows_bytes = bytes.len().checked_sub(HEADER_BYTES + Digest::LEN);
-    let fits = rows_bytes.map(|bytes| bytes as u64) == count.checked_mul(ROW_BYTES as u64);
+    // Neither being known is no match: a file too short for its checksum, and a count beyond all numbers.
+    let fits =
+        rows_bytes.is_some_and(|bytes| Some(bytes as u64) == count.checked_mul(ROW_BYTES as u64));
     if !fits {
         return Err("its length does not match its rows");
     }

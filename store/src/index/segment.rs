@@ -238,7 +238,11 @@ pub(crate) struct Segment {
 impl Segment {
     /// Opens the segment `name`, which lies at `path`.
     pub(crate) fn open(disk: &dyn Disk, path: &Path, name: SegmentName) -> Result<Self> {
-        let file = disk.open(path)?;
+        Self::of(disk.open(path)?, name)
+    }
+
+    /// The same of an open file.
+    pub(super) fn of(file: Arc<dyn Source>, name: SegmentName) -> Result<Self> {
         let corrupt = |why| corrupt(name, why);
         let length = file.length()?;
         let mut header = [0; HEADER_BYTES as usize];

@@ -82,7 +82,8 @@ pub(super) fn check(disk: &dyn Disk, access: Access) -> Result<()> {
     }
 }
 
-struct Format {
+#[derive(Debug)]
+pub(crate) struct Format {
     version: u32,
     incompatible: u32,
     read_only: u32,
@@ -99,7 +100,7 @@ fn encode() -> Vec<u8> {
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Decoded<Format> {
+pub(crate) fn decode(bytes: &[u8]) -> Decoded<Format> {
     let mut fields = Fields::new(bytes);
     if fields.array()? != *MAGIC {
         return Err("its format file does not begin as one");

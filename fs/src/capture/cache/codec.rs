@@ -71,6 +71,14 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Vec<(InodeId, Known)>> {
     records.filter(|_| from.0.is_empty())
 }
 
+/// What is decoded of `bytes`, encoded again.
+#[cfg(any(test, feature = "fuzz"))]
+pub(in crate::capture) fn recoded(bytes: &[u8]) -> Option<Vec<u8>> {
+    let records = decode(bytes)?;
+    let records: Vec<_> = records.iter().map(|(id, known)| (*id, known)).collect();
+    Some(encode(&records))
+}
+
 fn encode_record(to: &mut Vec<u8>, id: InodeId, known: &Known) -> Option<()> {
     to.extend(id.device.to_le_bytes());
     to.extend(id.inode.to_le_bytes());

@@ -160,6 +160,19 @@ fn a_rebuilt_index_knows_what_the_old_one_knew() {
 }
 
 #[test]
+fn a_rebuilt_index_keeps_what_is_known_of_packs_with_damaged_footers() {
+    let (disk, store, raw) = committed();
+    for pack in disk.files(".pack") {
+        disk.damage(&pack, |bytes| *bytes.last_mut().unwrap() ^= 1);
+    }
+    store.rebuild_index(&Silent).unwrap();
+    assert_eq!(store.get(&Digest::of(&raw)).unwrap(), raw);
+    drop(store);
+    let store = open(&disk, Access::ReadWrite);
+    assert_eq!(store.get(&Digest::of(&raw)).unwrap(), raw);
+}
+
+#[test]
 fn a_manifest_under_the_name_of_another_is_corrupt() {
     let (disk, store, _) = committed();
     let [id] = store.manifests().unwrap()[..] else {

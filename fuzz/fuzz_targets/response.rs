@@ -1,0 +1,4 @@
+//! See `snap_api::fuzz_targets::response`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| snap_api::fuzz_targets::response(bytes));
