@@ -302,7 +302,7 @@ mod tests {
             .write(true)
             .open(&length)
             .unwrap()
-            .set_len(bytes - TARGETS)
+            .set_len(bytes + TARGETS)
             .unwrap();
         let told = Marks::read(folder.path()).unwrap().instant().unwrap_err();
         assert!(

@@ -8,15 +8,18 @@ use std::{
 
 use super::*;
 
+/// How long a holder of nothing stays: long enough for a test on a busy machine to give it something.
+const IDLE: Duration = Duration::from_secs(1);
+
 type Ended = JoinHandle<snap_store::Result<()>>;
 
-fn start(idle_ms: u64) -> (tempfile::TempDir, Holder, Ended) {
+fn start() -> (tempfile::TempDir, Holder, Ended) {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("holder.sock");
     let holder = Holder::at(&socket);
     let (ready, is_ready) = mpsc::channel();
     let ended = thread::spawn(move || {
-        hold(&socket, Duration::from_millis(idle_ms), || {
+        hold(&socket, IDLE, || {
             ready.send(()).unwrap();
         })
     });
@@ -26,7 +29,7 @@ fn start(idle_ms: u64) -> (tempfile::TempDir, Holder, Ended) {
 
 #[test]
 fn what_is_held_outlives_the_giver_and_comes_back_alive() {
-    let (_folder, holder, ended) = start(20);
+    let (_folder, holder, ended) = start();
     let (mut reader, mut writer) = io::pipe().unwrap();
     holder.put("pipe", writer.as_fd()).unwrap();
     writer.write_all(b"before ").unwrap();
@@ -42,7 +45,7 @@ fn what_is_held_outlives_the_giver_and_comes_back_alive() {
 
 #[test]
 fn names_are_listed_and_forgotten() {
-    let (_folder, holder, ended) = start(20);
+    let (_folder, holder, ended) = start();
     let file = tempfile::tempfile().unwrap();
     holder.put("b", file.as_fd()).unwrap();
     holder.put("a", file.as_fd()).unwrap();
@@ -57,10 +60,10 @@ fn names_are_listed_and_forgotten() {
 
 #[test]
 fn a_holder_that_holds_something_does_not_end() {
-    let (_folder, holder, ended) = start(10);
+    let (_folder, holder, ended) = start();
     let file = tempfile::tempfile().unwrap();
     holder.put("kept", file.as_fd()).unwrap();
-    thread::sleep(Duration::from_millis(100));
+    thread::sleep(IDLE + IDLE / 4);
     assert!(!ended.is_finished());
     holder.remove("kept").unwrap();
     ended.join().unwrap().unwrap();
@@ -69,7 +72,7 @@ fn a_holder_that_holds_something_does_not_end() {
 
 #[test]
 fn the_socket_is_the_owners_alone_and_goes_with_the_holder() {
-    let (folder, _holder, ended) = start(50);
+    let (folder, _holder, ended) = start();
     let socket = folder.path().join("holder.sock");
     let mode = fs::metadata(&socket).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -79,7 +82,7 @@ fn the_socket_is_the_owners_alone_and_goes_with_the_holder() {
 
 #[test]
 fn a_second_holder_gives_way() {
-    let (folder, holder, ended) = start(100);
+    let (folder, holder, ended) = start();
     let socket = folder.path().join("holder.sock");
     let second = hold(&socket, Duration::ZERO, || panic!("must not be ready"));
     assert!(matches!(second, Err(snap_store::Error::Busy { .. })));
@@ -89,7 +92,7 @@ fn a_second_holder_gives_way() {
 
 #[test]
 fn bad_names_are_refused() {
-    let (_folder, holder, ended) = start(20);
+    let (_folder, holder, ended) = start();
     let file = tempfile::tempfile().unwrap();
     for bad in ["", "two\nlines", &"x".repeat(65)] {
         let refused = holder.put(bad, file.as_fd());

@@ -109,7 +109,7 @@ fn those_behind_one_that_hangs_are_answered_by_helpers() {
     let release = hang(&crew, 1);
     assert_eq!(ask(&crew, 2).recv_timeout(PATIENCE), Ok(2));
     assert_eq!(ask(&crew, 3).recv_timeout(PATIENCE), Ok(3));
-    assert_eq!(crew.report().flights.len(), 1);
+    wait_until(|| crew.report().flights.len() == 1);
     drop(release);
 }
 
@@ -118,7 +118,7 @@ fn one_that_hangs_is_refused_once_and_its_thread_counted_until_it_comes_back() {
     let (crew, refused) = crew(1, 0, Duration::from_millis(50));
     let release = hang(&crew, 1);
     assert_eq!(refused.recv_timeout(PATIENCE), Ok(1));
-    assert_eq!(crew.report().lost, 1);
+    wait_until(|| crew.report().lost == 1);
     drop(release);
     wait_until(|| crew.report().lost == 0);
     assert_eq!(crew.report().refused, 1);
