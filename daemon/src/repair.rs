@@ -234,6 +234,8 @@ fn forget_damaged_bases(host: &Host, job: &JobHandle) -> StoreResult<()> {
                 base = base.key,
                 "Forgot a damaged base: the next capture reads it again"
             );
+            // A capture under way may stand on it.
+            let _retiring = host.store.retire(base.root.digest);
             host.catalogue.forget_bases(&base.root.digest)?;
         }
     }
