@@ -41,6 +41,8 @@ check: ## Format, lints, licences and rooms, documents, systemd units
 	@scripts/setup check
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	@# The crates of every platform, so that the next one needs no network.
+	cargo fetch --quiet --locked
 	cargo deny --offline --locked check bans licenses sources
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --quiet
 	scripts/check-docs

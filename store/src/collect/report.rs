@@ -10,7 +10,7 @@ use crate::{
 /// Names roots beside the manifests: top pages of trees that must stay, such as those of remembered bases. Called more than
 /// once in a collection; what it named and what it names must all stay.
 ///
-/// A root is retired before it is no longer named ([`Store::retire`]).
+/// A root is retired before it is no longer named ([`crate::Store::retire`]).
 pub type Roots<'a> = dyn Fn() -> Result<Vec<Digest>> + 'a;
 
 /// How a store is collected.
