@@ -135,7 +135,7 @@ fn a_damaged_catalogue_is_made_again_from_the_manifests() -> Result<()> {
         }
     }
     let refused = format!("{:#}", host.start_daemon().expect_err("it is no database"));
-    assert!(refused.contains("move the file"), "{refused}");
+    assert!(refused.contains("--repair-catalogue"), "{refused}");
     for suffix in ["", "-wal", "-shm"] {
         let _ = fs::remove_file(host.root().join(format!("catalogue.db{suffix}")));
     }
