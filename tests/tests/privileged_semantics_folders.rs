@@ -251,7 +251,9 @@ fn verifying_lists_what_is_hit_and_changes_nothing() -> Result<()> {
     );
     let everything = host.snapctl(["--namespace", "other", "--output", "json", "verify"])?;
     let verified: Verified = serde_json::from_str(&everything.stdout)?;
-    assert_eq!((everything.code, verified.packs.len()), (CORRUPT, 1));
+    // Into how many packs threads put their chunks is chance.
+    let packs: Vec<_> = verified.packs.iter().map(|one| &one.pack).collect();
+    assert_eq!((everything.code, packs.is_empty()), (CORRUPT, false));
     for damage in &verified.damage {
         let (offset, length) = (damage.offset_bytes, damage.length_bytes);
         assert!(
@@ -259,7 +261,12 @@ fn verifying_lists_what_is_hit_and_changes_nothing() -> Result<()> {
                 .zip(length)
                 .is_some_and(|(offset, length)| offset + length <= 500_000)
         );
-        assert_eq!(damage.pack.as_ref(), Some(&verified.packs[0].pack));
+        assert!(
+            damage
+                .pack
+                .as_ref()
+                .is_some_and(|pack| packs.contains(&pack))
+        );
     }
     assert_eq!(
         (host.stored_files()?, host.snap(&["list", "-o", "json"])?),
