@@ -20,7 +20,7 @@ use snap_fs::{
 use snap_store::{Access, Store};
 use tracing::{info, warn};
 
-use crate::Serving;
+use crate::{Serving, upkeep};
 
 /// Serves the device on standard input; goes on with it when it was served before.
 pub(crate) fn serve(serving: &Serving, resume: bool, pulse: Option<PathBuf>) -> Result<()> {
@@ -107,6 +107,7 @@ fn take_device() -> Result<OwnedFd> {
 
 fn open(serving: &Serving) -> Result<View> {
     let store = Store::open(&serving.root, Access::ReadOnly).context("Open the store")?;
+    upkeep::start(store.clone());
     let options = ViewOptions {
         cache_bytes: serving.cache_bytes,
         ..ViewOptions::default()

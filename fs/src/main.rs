@@ -7,6 +7,7 @@ use snap_store::SnapshotId;
 use tracing::error;
 
 mod commands;
+mod upkeep;
 
 /// Serves snapshots as file systems.
 ///

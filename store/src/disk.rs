@@ -57,6 +57,8 @@ pub(crate) trait Source: fmt::Debug + Send + Sync {
     fn length(&self) -> Result<u64>;
     /// Fills `buffer` from `offset` on and returns how much it filled: less than asked for only at the end.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize>;
+    /// True when it has lost its name: its space comes back once it is closed.
+    fn is_removed(&self) -> Result<bool>;
     /// Tells the system that it need not keep what it has read of the file in memory.
     fn forget_pages(&self) {}
 }

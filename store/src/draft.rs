@@ -5,6 +5,7 @@
 
 pub(crate) mod cut;
 mod folder;
+mod open;
 mod pending;
 mod pipeline;
 mod spill;

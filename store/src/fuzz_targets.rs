@@ -150,6 +150,10 @@ impl Source for Held {
         Ok(self.0.len() as u64)
     }
 
+    fn is_removed(&self) -> Result<bool> {
+        Ok(false)
+    }
+
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
         let begin = usize::try_from(offset)
             .unwrap_or(usize::MAX)

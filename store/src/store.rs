@@ -236,6 +236,13 @@ impl Store {
         self.inner.collector.retire(Some(root))
     }
 
+    /// Closes files of packs and of the index that a writer has removed since they were opened, so that their space comes back. For
+    /// processes that read for long; to be called now and then.
+    pub fn close_removed(&self) -> Result<()> {
+        self.inner.packs.close_removed();
+        self.inner.index.refresh()
+    }
+
     /// The disk it lies on.
     pub(crate) fn disk(&self) -> Arc<dyn Disk> {
         self.inner.disk.clone()

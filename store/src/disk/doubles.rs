@@ -330,6 +330,10 @@ impl Source for MemoryFile {
         Ok(self.disk.state().content.bytes(self.file).len() as u64)
     }
 
+    fn is_removed(&self) -> Result<bool> {
+        Ok(!self.disk.state().content.has_name(self.file))
+    }
+
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
         let state = self.disk.state();
         let bytes = state.content.bytes(self.file);

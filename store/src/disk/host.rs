@@ -237,6 +237,11 @@ impl Source for HostSource {
         Ok(stat.st_size.cast_unsigned())
     }
 
+    fn is_removed(&self) -> Result<bool> {
+        let stat = fs::fstat(&self.file).map_err(Error::io("look at", &self.path))?;
+        Ok(stat.st_nlink == 0)
+    }
+
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() {

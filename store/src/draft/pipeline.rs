@@ -1,7 +1,7 @@
 //! From chunks to packs: a bounded queue, a thread a core that compresses, and the packs that are open.
 //!
-//! Open packs are not bound to threads. Whoever has compressed a chunk takes one, appends, and puts it back, so that there
-//! are only as many packs as threads that append at the same moment, which is far fewer than threads that compress.
+//! Open packs are not bound to threads ([`super::open`]): there are only as many as threads that append at the same moment, which is
+//! far fewer than threads that compress.
 
 use std::{
     path::PathBuf,
@@ -15,6 +15,7 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::{
+    open::OpenPacks,
     pending::{Pending, Slot},
     spill::Spill,
 };
@@ -66,7 +67,7 @@ struct Shared {
     folder: PathBuf,
     pending: Pending,
     spill: Spill,
-    open: [Mutex<Vec<PackWriter>>; 2],
+    open: [OpenPacks; 2],
     sealed: Mutex<Vec<SealedPack>>,
     next_ordinal: AtomicU32,
     new_chunks: AtomicU64,
@@ -97,7 +98,7 @@ impl Pipeline {
                 folder,
                 pending: Pending::new(),
                 spill: Spill::new(pending_chunks),
-                open: [Mutex::default(), Mutex::default()],
+                open: Default::default(),
                 sealed: Mutex::default(),
                 next_ordinal: AtomicU32::new(0),
                 new_chunks: AtomicU64::new(0),
@@ -170,8 +171,7 @@ impl Pipeline {
         flow.check()?;
         drop(flow);
         for kind in [Kind::Data, Kind::Meta] {
-            let open = std::mem::take(&mut *self.shared.open(kind));
-            for pack in open {
+            for pack in self.shared.open(kind).take_all() {
                 let sealed = pack.seal().map_err(|error| self.shared.fail(error))?;
                 self.shared.keep(sealed);
             }
@@ -258,12 +258,14 @@ impl Shared {
 
     fn pack(&self, job: &Job, framer: &mut Framer) -> Result<()> {
         let (stored, is_plain) = framer.frame(&job.raw)?;
-        let open = self.open(job.kind).pop();
-        let mut pack = match open {
+        let mut taken = self.open(job.kind).take();
+        // One that fails is not given back.
+        let mut pack = match taken.pack.take() {
             Some(pack) => pack,
             None => self.begin_pack()?,
         };
         let frame = pack.append(job.digest, stored, job.raw.len(), is_plain)?;
+        taken.bytes = u64::from(frame.stored_bytes);
         let ordinal = pack.ordinal();
         self.stored_bytes
             .fetch_add(u64::from(frame.stored_bytes), Ordering::Relaxed);
@@ -271,7 +273,7 @@ impl Shared {
         match pack.is_full() {
             true => self.retire(pack.seal()?),
             false => {
-                self.open(job.kind).push(pack);
+                taken.pack = Some(pack);
                 Ok(())
             }
         }
@@ -319,8 +321,8 @@ impl Shared {
         seen
     }
 
-    fn open(&self, kind: Kind) -> MutexGuard<'_, Vec<PackWriter>> {
-        lock(&self.open[kind as usize])
+    fn open(&self, kind: Kind) -> &OpenPacks {
+        &self.open[kind as usize]
     }
 
     fn sealed(&self) -> MutexGuard<'_, Vec<SealedPack>> {

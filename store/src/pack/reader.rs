@@ -40,6 +40,12 @@ impl PackFiles {
         self.open.get_or_insert_with(id, || disk.open(path))
     }
 
+    /// Closes packs that have been removed since they were opened; one that cannot be looked at stays open.
+    pub(crate) fn close_removed(&self) {
+        self.open
+            .retain(|_, file| !file.is_removed().unwrap_or(false));
+    }
+
     /// Forgets the pack, so that the next reader opens it anew.
     pub(crate) fn forget(&self, id: &PackId) {
         self.open.remove(id);

@@ -253,3 +253,29 @@ fn a_full_disk_is_given_space_and_loses_nothing() {
     assert_eq!(files_of(&store, &id).unwrap(), files);
     assert!(disk.list(Path::new("drafts")).unwrap().is_empty());
 }
+
+/// Files below `root` that this process has open and that have no name any more.
+fn open_and_removed(root: &Path) -> usize {
+    let files = std::fs::read_dir("/proc/self/fd").unwrap();
+    let targets = files.filter_map(|file| std::fs::read_link(file.unwrap().path()).ok());
+    let is_ours = |target: &PathBuf| {
+        target.starts_with(root) && target.to_string_lossy().ends_with(" (deleted)")
+    };
+    targets.filter(is_ours).count()
+}
+
+#[test]
+fn a_reader_closes_what_was_removed_when_it_is_told_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    let store = Store::ensure(&root).unwrap();
+    let (id, files) = sparse(&store);
+    let reader = Store::open(&root, Access::ReadOnly).unwrap();
+    reader.set_cache_bytes(0);
+    assert_eq!(files_of(&reader, &id).unwrap(), files);
+    assert_eq!(collect(&store, AT_ONCE).unwrap().rewritten_packs, 1);
+    assert!(open_and_removed(&root) > 0);
+    reader.close_removed().unwrap();
+    assert_eq!(open_and_removed(&root), 0);
+    assert_eq!(files_of(&reader, &id).unwrap(), files);
+}

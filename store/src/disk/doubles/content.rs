@@ -147,6 +147,11 @@ impl Content {
         self.live.files.get(path).copied()
     }
 
+    /// True while the file has a name.
+    pub(super) fn has_name(&self, file: usize) -> bool {
+        self.live.files.values().any(|named| *named == file)
+    }
+
     /// The number of the youngest file.
     pub(super) fn newest(&self) -> usize {
         self.files.len() - 1
