@@ -15,6 +15,10 @@ const FIRST_LOOK: Duration = Duration::from_secs(60);
 /// Once the first step is done the others cannot be refused; what they leave when the system fails is finished by
 /// the next look for expired snapshots, or by the next start.
 pub async fn remove(host: &Arc<Host>, ids: &[SnapshotId]) -> Result<()> {
+    for id in ids {
+        // A mount whose last user has just left may still be held elsewhere: that has to be in the catalogue first.
+        host.mounts.release(host, id).await?;
+    }
     let (begin_host, begun) = (Arc::clone(host), ids.to_vec());
     blocking(move || begin(&begin_host, &begun)).await?;
     for id in ids {

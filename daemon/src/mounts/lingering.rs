@@ -70,3 +70,32 @@ impl Mounts {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use snap_store::Error as StoreError;
+
+    use super::*;
+    use crate::{error::Error, expiry, fixture};
+
+    #[tokio::test]
+    async fn a_removal_waits_until_it_is_known_whether_a_mount_lingers() {
+        let (host, _folder) = fixture::host(|_| {});
+        let id = fixture::snapshot(&host, "held", None);
+        let ending = host.mounts.places.slots.lock(Place::of(id)).await;
+        let asking = Arc::clone(&host);
+        let removal = tokio::spawn(async move { expiry::remove(&asking, &[id]).await });
+        let users = Users::of(&host, &id);
+        let lingering = Place::lingering(id, 1);
+        users
+            .add_lingering(&host.mounts.places, lingering)
+            .await
+            .unwrap();
+        drop(ending);
+        let refused = removal.await.unwrap().unwrap_err();
+        assert!(
+            matches!(refused, Error::Store(StoreError::Busy { .. })),
+            "{refused}"
+        );
+    }
+}
