@@ -1,7 +1,7 @@
 //! Configuration: defaults, then the file, then the environment, then flags. Unknown keys are errors.
 //!
 //! Every key is one line of [`Config::KEYS`]: its flag `--key-name`, its variable `SNAPSHOTD_KEY_NAME`, its
-//! line in the file and in docs/operations.md all come from there.
+//! line in the file and in docs/configuration.md all come from there.
 
 mod keys;
 mod layers;
@@ -28,7 +28,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// What the daemon was told. Every key is described in docs/operations.md.
+/// What the daemon was told. Every key is described in docs/configuration.md.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The store, the catalogue and the writable layers of restored containers.

@@ -43,7 +43,9 @@ pub(crate) struct VerifyArgs {
 
 /// Shows the daemon at a glance.
 ///
-/// Versions, the size of the store, snapshots by state, what is served now and which requests of it are slow, and when expired snapshots are next looked for.
+/// Versions, the size of the store, snapshots by state, what is served now and which requests of it are slow, when expired
+/// snapshots are next looked for, the last collection and the last copy of the catalogue and when the next are due, how full the disk is, how
+/// far the scrub is, and how many snapshots are damaged.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:
   snapctl status -o json | jq .free_bytes
@@ -200,7 +202,7 @@ fn disk(disk: &DiskStatus) -> String {
     }
 }
 
-/// The newest copy of the catalogue, the next one, and what keeps it from being made.
+/// How far the regular reading of everything is, and what it found.
 fn scrub(scrub: &ScrubStatus, now: SystemTime) -> String {
     let mut text = match (&scrub.begun_at, &scrub.completed_at) {
         _ if scrub.bytes_per_day == 0 => "turned off".to_owned(),
@@ -223,6 +225,7 @@ fn scrub(scrub: &ScrubStatus, now: SystemTime) -> String {
     text
 }
 
+/// The newest copy of the catalogue, the next one, and what keeps it from being made.
 fn backup(backup: &BackupStatus, now: SystemTime) -> String {
     let mut text = match &backup.last_at {
         Some(time) => format!("{} ({} kept)", relative(time, now), backup.kept),
