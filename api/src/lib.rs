@@ -13,6 +13,8 @@ mod client;
 mod error;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz_targets;
+mod health;
+mod job;
 mod path;
 mod repair;
 mod request;
@@ -22,6 +24,8 @@ mod view;
 
 pub use client::{Client, ConnectError};
 pub use error::{ErrorCode, ErrorReport};
+pub use health::*;
+pub use job::*;
 pub use path::WirePath;
 pub use repair::*;
 pub use request::*;

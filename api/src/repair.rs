@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::view::{Damage, PackDamage};
+use crate::job::{Damage, PackDamage};
 
 /// Mends the store.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

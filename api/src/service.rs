@@ -5,6 +5,8 @@
 
 use crate::{
     error::ErrorReport,
+    health::{DoctorReport, MountsUpgraded, Status},
+    job::{JobStarted, JobView},
     repair::RepairRequest,
     request::{
         ContainerRequest, CopyRequest, CreateRequest, DiffRequest, HelloRequest, JobRequest,
@@ -14,8 +16,8 @@ use crate::{
     },
     upkeep::{BackedUp, BackupRequest, CollectRequest},
     view::{
-        ContainerView, DiffEntry, DoctorReport, Hello, JobStarted, JobView, MountView,
-        MountsUpgraded, Page, Removed, SnapshotDetail, SnapshotView, Status, TreeEntry,
+        ContainerView, DiffEntry, Hello, MountView, Page, Removed, SnapshotDetail, SnapshotView,
+        TreeEntry,
     },
 };
 

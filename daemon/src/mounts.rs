@@ -32,6 +32,7 @@ mod keeper;
 mod lingering;
 mod places;
 mod pulse;
+mod record;
 mod served;
 mod server;
 mod setbacks;

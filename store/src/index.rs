@@ -6,6 +6,7 @@
 //! It does not decide when something is durable; [`crate::store`] does.
 
 mod census;
+mod codec;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
 mod merge;

@@ -15,7 +15,6 @@ use std::{
 };
 
 use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
 use snap_api::{ErrorCode, ErrorReport};
 use snap_fs::mount::{is_connected, is_mounted, mount_fuse, raise_read_ahead, unmount};
 use snap_store::{Error as StoreError, Result as StoreResult, SnapshotId};
@@ -24,6 +23,7 @@ use tracing::{info, warn};
 use super::{
     holding,
     places::{Place, Places},
+    record::{self, Record},
     server::{self, Begin, ServerId},
     setbacks::Setbacks,
 };
@@ -54,19 +54,6 @@ pub(super) struct Served {
     /// How many requests its server had refused when it was last asked.
     pub(super) refused: u64,
     pub(super) setbacks: Setbacks,
-}
-
-/// What the next daemon needs to know, in `STATE/mounts/ID.json`. It is written when the server has answered the
-/// kernel's first message: another one can take over from then on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Record {
-    snapshot: String,
-    server: ServerId,
-    #[serde(default)]
-    restarts: u64,
-    /// The server whose place it has taken and that is to end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    predecessor: Option<ServerId>,
 }
 
 impl Served {
@@ -271,7 +258,7 @@ pub(super) enum Left {
 pub(super) async fn adopt(places: &Arc<Places>, place: Place) -> Result<Left> {
     let (point, record) = (places.point(place), places.record(place));
     let (is_mounted, record) =
-        blocking(move || Ok::<_, StoreError>((is_mounted(&point)?, read_record(&record)))).await?;
+        blocking(move || Ok::<_, StoreError>((is_mounted(&point)?, record::read(&record)))).await?;
     let device = kept_device(places, place, record.as_ref()).await;
     let is_held = is_mounted || device.as_ref().is_some_and(is_connected) && record.is_some();
     if !is_held {
@@ -423,25 +410,6 @@ fn clear(point: &Path, files: &[PathBuf]) -> StoreResult<()> {
     gone(point, fs::remove_dir(point))
 }
 
-impl Record {
-    async fn write(self, places: &Places, place: Place) -> Result<()> {
-        let path = places.record(place);
-        blocking(move || self.write_to(&path)).await
-    }
-
-    fn write_to(&self, path: &Path) -> StoreResult<()> {
-        let text = serde_json::to_vec(self).map_err(StoreError::io("encode", path))?;
-        let draft = path.with_extension("draft");
-        fs::write(&draft, text).map_err(StoreError::io("write", &draft))?;
-        fs::rename(&draft, path).map_err(StoreError::io("write", path))
-    }
-}
-
-/// `None` too when it cannot be read: the server is a stranger then.
-fn read_record(path: &Path) -> Option<Record> {
-    serde_json::from_slice(&fs::read(path).ok()?).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -452,22 +420,5 @@ mod tests {
         let report = |errno: Errno| ErrorReport::from(cannot_take_over(place, errno.into()));
         assert_eq!(report(Errno::INVAL).reason, "kernel-too-old");
         assert_ne!(report(Errno::NODEV).reason, "kernel-too-old");
-    }
-
-    #[test]
-    fn a_record_is_read_back_and_nonsense_is_nobody() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("record.json");
-        let server = ServerId::of(std::process::id()).unwrap();
-        let record = Record {
-            snapshot: SnapshotId::random().to_string(),
-            server,
-            restarts: 3,
-            predecessor: Some(server),
-        };
-        record.write_to(&path).unwrap();
-        assert_eq!(read_record(&path), Some(record));
-        fs::write(&path, "{").unwrap();
-        assert_eq!(read_record(&path), None);
     }
 }

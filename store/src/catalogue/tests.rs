@@ -1,6 +1,9 @@
+mod bases;
 mod crash;
 mod faults;
+mod file;
 mod model;
+mod users;
 mod vfs;
 
 use std::{fs, path::Path};
@@ -9,13 +12,12 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    entry::Timestamp,
-    entry::Xattr,
     ids::Digest,
     links::LinkGroup,
     manifest::{HostFacts, Manifest, Origin},
     names::Reference,
 };
+pub(super) use bases::{base, layer};
 
 const LIMIT: u64 = 100;
 
@@ -106,14 +108,6 @@ fn mount(path: &str, snapshot: SnapshotId) -> MountRecord {
         snapshot,
         writable: Some("/upper".into()),
     }
-}
-
-fn damage(path: &Path) {
-    let mut bytes = fs::read(path).unwrap();
-    for byte in bytes.iter_mut().skip(4096) {
-        *byte ^= 0x5a;
-    }
-    fs::write(path, bytes).unwrap();
 }
 
 #[test]
@@ -228,46 +222,6 @@ fn what_is_creating_or_gone_cannot_be_removed() {
 }
 
 #[test]
-fn only_an_active_snapshot_takes_users() {
-    let (catalogue, _folder) = catalogue();
-    active(&catalogue, id(1), 1, None);
-    catalogue.insert_mount(&mount("/mnt/a", id(1))).unwrap();
-    let again = catalogue.insert_mount(&mount("/mnt/a", id(1))).unwrap_err();
-    assert!(matches!(again, Error::Exists { .. }), "{again}");
-    assert_eq!(
-        catalogue.remove_mount(Path::new("/mnt/a")).unwrap(),
-        mount("/mnt/a", id(1))
-    );
-    catalogue.begin_removal(&[id(1)]).unwrap();
-    for refused in [
-        catalogue.insert_container(&container("c", id(1))),
-        catalogue.insert_mount(&mount("/mnt/a", id(1))),
-        catalogue.set_name(&id(1), &"app".parse().unwrap()),
-        catalogue.set_expiry(&id(1), None),
-    ] {
-        assert!(matches!(refused, Err(Error::Busy { .. })), "{refused:?}");
-    }
-}
-
-#[test]
-fn containers_are_known_until_they_are_forgotten() {
-    let (catalogue, _folder) = catalogue();
-    active(&catalogue, id(1), 1, None);
-    catalogue.insert_container(&container("c", id(1))).unwrap();
-    let again = catalogue.insert_container(&container("c", id(1)));
-    assert!(matches!(again, Err(Error::Exists { .. })));
-    catalogue.complete_container(&namespace(), "c").unwrap();
-    assert!(catalogue.container(&namespace(), "c").unwrap().is_complete);
-    assert_eq!(
-        catalogue.attachments(&id(1)).unwrap(),
-        [Attachment::Container(namespace(), "c".to_owned())]
-    );
-    catalogue.remove_container(&namespace(), "c").unwrap();
-    let gone = catalogue.complete_container(&namespace(), "c");
-    assert!(matches!(gone, Err(Error::NotFound { .. })));
-}
-
-#[test]
 fn pages_go_on_where_they_ended_though_the_last_one_is_gone() {
     let (catalogue, _folder) = catalogue();
     for number in 1..=6 {
@@ -284,72 +238,6 @@ fn pages_go_on_where_they_ended_though_the_last_one_is_gone() {
     let rest = catalogue.list(Some(&namespace()), after, 100).unwrap();
     let rest: Vec<_> = rest.iter().map(|record| record.id).collect();
     assert_eq!(rest, [id(4), id(3), id(2), id(1)]);
-}
-
-pub(super) fn layer() -> BaseLayer {
-    BaseLayer {
-        namespace: namespace(),
-        snapshotter: "overlayfs".to_owned(),
-        name: "sha256:1".to_owned(),
-        created: "7.5".to_owned(),
-    }
-}
-
-pub(super) fn base() -> BaseRecord {
-    BaseRecord {
-        root: TreeRef {
-            digest: Digest::of(b"base"),
-            nodes: 99,
-        },
-        root_meta: Meta {
-            mode: 0o755,
-            uid: u32::MAX,
-            gid: 3,
-            modified: Timestamp {
-                seconds: -4,
-                nanoseconds: 999_999_999,
-            },
-            xattrs: vec![Xattr {
-                name: b"user.a"[..].into(),
-                value: [][..].into(),
-            }],
-        },
-        links: LinkTable::new(&[LinkGroup(vec![1, 8, 9]), LinkGroup(vec![2, u64::MAX])]),
-        logical_bytes: 12,
-    }
-}
-
-#[test]
-fn a_base_comes_back_as_it_was_put() {
-    let (catalogue, _folder) = catalogue();
-    assert_eq!(catalogue.use_base("one", 1).unwrap(), None);
-    catalogue
-        .put_base("one", &base(), Some(&layer()), 2)
-        .unwrap();
-    catalogue
-        .put_base("one", &base(), Some(&layer()), 3)
-        .unwrap();
-    assert_eq!(catalogue.use_base("one", 4).unwrap(), Some(base()));
-    let remembered = RememberedBase {
-        key: "one".to_owned(),
-        root: base().root,
-        layer: Some(layer()),
-        last_used_at: 4,
-    };
-    assert_eq!(catalogue.bases().unwrap(), [remembered]);
-}
-
-#[test]
-fn a_base_that_was_used_meanwhile_is_not_forgotten() {
-    let (catalogue, _folder) = catalogue();
-    for key in ["idle", "used"] {
-        catalogue.put_base(key, &base(), Some(&layer()), 1).unwrap();
-    }
-    let seen = catalogue.bases().unwrap();
-    catalogue.use_base("used", 2).unwrap();
-    assert_eq!(catalogue.forget_unused_bases(&seen).unwrap(), 1);
-    assert_eq!(catalogue.use_base("idle", 3).unwrap(), None);
-    assert!(catalogue.use_base("used", 3).unwrap().is_some());
 }
 
 #[test]
@@ -377,26 +265,6 @@ fn a_snapshot_without_manifest_is_failed_until_it_is_found_again() {
     assert_eq!(resolve(&catalogue, "app:v1").unwrap(), id(1));
 }
 
-/// A catalogue of the first schema, as earlier builds wrote it.
-#[test]
-fn a_catalogue_of_the_first_schema_is_brought_to_the_newest() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("catalogue.db");
-    let old = Connection::open(&path).unwrap();
-    old.execute_batch(include_str!("schema-1.sql")).unwrap();
-    old.execute_batch(
-        "INSERT INTO bases VALUES ('old', zeroblob(32), 1, 0, 0, 0, 0, 0, x'', x'', 0);
-         PRAGMA user_version = 1",
-    )
-    .unwrap();
-    drop(old);
-    let (catalogue, is_new) = Catalogue::open(&path).unwrap();
-    assert!(!is_new);
-    let bases = catalogue.bases().unwrap();
-    assert_eq!((&*bases[0].key, bases[0].last_used_at), ("old", 0));
-    assert_eq!(bases[0].layer, None);
-}
-
 #[test]
 fn a_new_catalogue_is_filled_from_manifests_in_any_order() {
     let (catalogue, _folder) = catalogue();
@@ -416,91 +284,4 @@ fn a_new_catalogue_is_filled_from_manifests_in_any_order() {
     assert_eq!(resolve(&catalogue, "app:v2").unwrap(), id(3));
     assert_eq!(resolve(&catalogue, "app").unwrap(), id(2));
     assert_eq!(catalogue.count_by_state().unwrap()["active"], 3);
-}
-
-#[test]
-fn a_reopened_catalogue_has_everything() {
-    let (catalogue, folder) = catalogue();
-    active(&catalogue, id(1), 1, Some("app"));
-    catalogue.insert_mount(&mount("/mnt/a", id(1))).unwrap();
-    let before = (catalogue.get(&id(1)).unwrap(), catalogue.mounts().unwrap());
-    drop(catalogue);
-    let (catalogue, is_new) = Catalogue::open(&folder.path().join("catalogue.db")).unwrap();
-    assert!(!is_new);
-    let after = (catalogue.get(&id(1)).unwrap(), catalogue.mounts().unwrap());
-    assert_eq!(before, after);
-}
-
-#[test]
-fn a_damaged_catalogue_is_corrupt_and_says_what_to_do() {
-    let (catalogue, folder) = catalogue();
-    for number in 1..50 {
-        active(&catalogue, id(number), 1, Some("app"));
-    }
-    drop(catalogue);
-    let path = folder.path().join("catalogue.db");
-    damage(&path);
-    let error = Catalogue::open(&path).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::Corrupt {
-                what: "Catalogue",
-                ..
-            }
-        ),
-        "{error:?}"
-    );
-    assert!(
-        error.to_string().contains("rebuilt from the manifests"),
-        "{error}"
-    );
-    fs::write(
-        &path,
-        "not a database at all, but long enough to have a header",
-    )
-    .unwrap();
-    assert!(matches!(Catalogue::open(&path), Err(Error::Corrupt { .. })));
-}
-
-#[test]
-fn a_catalogue_of_a_later_release_is_left_alone() {
-    let (catalogue, folder) = catalogue();
-    catalogue
-        .lock()
-        .pragma_update(None, "user_version", 7)
-        .unwrap();
-    drop(catalogue);
-    let error = Catalogue::open(&folder.path().join("catalogue.db")).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::Incompatible {
-                found: 7,
-                supported: 2,
-                ..
-            }
-        ),
-        "{error:?}"
-    );
-}
-
-#[test]
-fn a_full_disk_leaves_the_catalogue_as_it_was() {
-    let (catalogue, _folder) = catalogue();
-    active(&catalogue, id(1), 1, None);
-    let pages: i64 = catalogue
-        .lock()
-        .pragma_query_value(None, "page_count", |row| row.get(0))
-        .unwrap();
-    catalogue
-        .lock()
-        .pragma_update(None, "max_page_count", pages)
-        .unwrap();
-    let mut large = record(id(2), 2);
-    large.source = "x".repeat(1 << 20);
-    let error = catalogue.insert(&large, LIMIT).unwrap_err();
-    assert!(matches!(error, Error::Database { .. }), "{error:?}");
-    assert_eq!(catalogue.list(None, None, 10).unwrap().len(), 1);
-    catalogue.set_expiry(&id(1), None).unwrap();
 }

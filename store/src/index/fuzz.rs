@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::segment::{
-    HEADER_BYTES, Segment, SegmentName, TRAILER_BYTES, TRAILER_MAGIC, check_word, trailer_check,
+use super::{
+    codec::{HEADER_BYTES, TRAILER_BYTES, TRAILER_MAGIC, check_word, trailer_check},
+    segment::{Segment, SegmentName},
 };
 use crate::{disk::Source, ids::Digest};
 

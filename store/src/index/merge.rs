@@ -9,9 +9,12 @@ use std::{
     sync::Arc,
 };
 
-use super::segment::{
-    HEADER_BYTES, MAX_FANOUT_BITS, ROW_BYTES, ROWS_A_RUN, Row, Segment, SegmentName, Trailer,
-    check_word, corrupt, encode_header, run_of, trailer_check,
+use super::{
+    codec::{
+        HEADER_BYTES, MAX_FANOUT_BITS, ROW_BYTES, ROWS_A_RUN, Row, Trailer, check_word,
+        encode_header, run_of, trailer_check,
+    },
+    segment::{Segment, SegmentName, corrupt},
 };
 use crate::{
     disk::{Disk, Sink},

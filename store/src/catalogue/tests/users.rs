@@ -1,0 +1,43 @@
+//! Containers and folders that use a snapshot.
+
+use super::*;
+
+#[test]
+fn only_an_active_snapshot_takes_users() {
+    let (catalogue, _folder) = catalogue();
+    active(&catalogue, id(1), 1, None);
+    catalogue.insert_mount(&mount("/mnt/a", id(1))).unwrap();
+    let again = catalogue.insert_mount(&mount("/mnt/a", id(1))).unwrap_err();
+    assert!(matches!(again, Error::Exists { .. }), "{again}");
+    assert_eq!(
+        catalogue.remove_mount(Path::new("/mnt/a")).unwrap(),
+        mount("/mnt/a", id(1))
+    );
+    catalogue.begin_removal(&[id(1)]).unwrap();
+    for refused in [
+        catalogue.insert_container(&container("c", id(1))),
+        catalogue.insert_mount(&mount("/mnt/a", id(1))),
+        catalogue.set_name(&id(1), &"app".parse().unwrap()),
+        catalogue.set_expiry(&id(1), None),
+    ] {
+        assert!(matches!(refused, Err(Error::Busy { .. })), "{refused:?}");
+    }
+}
+
+#[test]
+fn containers_are_known_until_they_are_forgotten() {
+    let (catalogue, _folder) = catalogue();
+    active(&catalogue, id(1), 1, None);
+    catalogue.insert_container(&container("c", id(1))).unwrap();
+    let again = catalogue.insert_container(&container("c", id(1)));
+    assert!(matches!(again, Err(Error::Exists { .. })));
+    catalogue.complete_container(&namespace(), "c").unwrap();
+    assert!(catalogue.container(&namespace(), "c").unwrap().is_complete);
+    assert_eq!(
+        catalogue.attachments(&id(1)).unwrap(),
+        [Attachment::Container(namespace(), "c".to_owned())]
+    );
+    catalogue.remove_container(&namespace(), "c").unwrap();
+    let gone = catalogue.complete_container(&namespace(), "c");
+    assert!(matches!(gone, Err(Error::NotFound { .. })));
+}
