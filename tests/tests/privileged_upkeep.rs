@@ -1,9 +1,8 @@
-//! Upkeep through the real daemon. Collection gives back what nothing needs, also on a full disk, and takes nothing that anybody
+//! Upkeep through the real daemon. Collection gives back what nothing needs, and takes nothing that anybody
 //! reads, whoever is killed meanwhile; a copy of the catalogue brings back what only the catalogue knows.
 
 use std::{
     fs,
-    io::Write,
     path::Path,
     process::Stdio,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -12,12 +11,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use snap_api::{Collected, DiskPressure, SnapshotState, SnapshotView, Status, Verified};
-use snap_tests::{Dice, Host, HostOptions, Image, LoopFolder, noise, rounds, text, wait_for};
+use snap_api::{Collected, SnapshotState, SnapshotView, Status, Verified};
+use snap_tests::{Dice, Host, HostOptions, Image, noise, rounds, text, wait_for};
 
 const SOON: Duration = Duration::from_secs(30);
-const LIMIT: i32 = 5;
-const UNAVAILABLE: i32 = 7;
 
 /// Nothing by itself: the test says when.
 const ON_REQUEST: &str = "collect_interval = 'never'\ndisk_high_percent = 100\n";
@@ -207,85 +204,6 @@ fn a_daemon_killed_during_collect_leaves_every_snapshot_whole() -> Result<()> {
     ensure!(packs > 0, "there was something to lose");
     assert_eq!(pack_files(&host)?, Vec::new());
     Ok(())
-}
-
-/// **C6** Above `disk_high_percent` of its file system the store is collected at once; when that does not help, captures
-/// are refused with `limit`, and possible again as soon as there is room.
-#[test]
-fn a_full_disk_refuses_captures_until_a_removal_gives_space_back() -> Result<()> {
-    let disk = LoopFolder::new("ext4", 96 << 20)?;
-    let config = "disk_high_percent = 80\ndisk_low_percent = 75\nreserve_bytes = '1MiB'\n";
-    let host = Host::start_with(&HostOptions {
-        config: config.to_owned(),
-        root: Some(disk.path().join("root")),
-        without_containerd: true,
-        ..HostOptions::default()
-    })?;
-    let data = host.make_folder("data")?;
-    let mut made = Vec::new();
-    let refused = loop {
-        noise(&data.join("file"), 8 << 20)?;
-        let answer = host.snapctl(["create", "--quiet", "--path", text(&data)?])?;
-        match answer.code {
-            0 => made.push(answer.ok()?),
-            _ => break answer,
-        }
-        ensure!(made.len() < 12, "{:?}", status(&host)?.disk);
-    };
-    assert_eq!(refused.code, LIMIT, "{}", refused.stderr);
-    ensure!(refused.stderr.contains("% full"), "{}", refused.stderr);
-    assert_eq!(status(&host)?.disk.pressure, DiskPressure::Full);
-    verify(&host, &[])?;
-
-    let half = made.len() / 2;
-    let gone: Vec<_> = made.drain(..half).collect();
-    let arguments = ["remove"]
-        .into_iter()
-        .chain(gone.iter().map(String::as_str));
-    host.snapctl(arguments)?.ok()?;
-    host.capture(&data, &[]).context("There is room again")?;
-    wait_for("the pressure to be over", SOON, || {
-        Ok((status(&host)?.disk.pressure == DiskPressure::None).then_some(()))
-    })?;
-    ensure!(status(&host)?.collection.last.is_some(), "it was collected");
-    verify(&host, &[])
-}
-
-/// Writes to a new file until the disk is full, for root too.
-fn fill(path: &Path) -> Result<()> {
-    let mut filler = fs::File::create(path)?;
-    for size in [1 << 20, 4096] {
-        while filler.write_all(&vec![1; size]).is_ok() {}
-    }
-    // What does not fit any more was noticed already.
-    let _ = filler.sync_all();
-    Ok(())
-}
-
-/// Somebody else's files have taken the last byte: nothing new can be written, and what is dead can still be given back.
-#[test]
-fn on_a_disk_that_is_full_to_the_last_byte_a_collection_makes_room() -> Result<()> {
-    let disk = LoopFolder::new("ext4", 64 << 20)?;
-    let host = Host::start_with(&HostOptions {
-        config: format!("{ON_REQUEST}reserve_bytes = '1MiB'\n"),
-        root: Some(disk.path().join("root")),
-        without_containerd: true,
-        ..HostOptions::default()
-    })?;
-    let data = host.make_folder("data")?;
-    noise(&data.join("file"), 8 << 20)?;
-    let gone = host.capture(&data, &[])?.snapshot.id;
-    noise(&data.join("file"), 100_000)?;
-    let kept = host.capture(&data, &[])?.snapshot.id;
-    fill(&disk.path().join("filler"))?;
-    let refused = host.snapctl(["create", "--path", text(&data)?])?;
-    assert_eq!(refused.code, UNAVAILABLE, "{}", refused.stderr);
-    verify(&host, &[&kept])?;
-    host.snap(&["remove", &gone])?;
-    let done = collect(&host)?;
-    ensure!(done.freed_bytes > 8 << 20, "{done:?}");
-    host.capture(&data, &[]).context("There is room again")?;
-    verify(&host, &[])
 }
 
 /// **K3** After a copy was put back, snapshots made after it are found again by their manifests, and those removed after
