@@ -6,7 +6,6 @@
 
 use std::{
     fs, io,
-    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, UNIX_EPOCH},
@@ -21,6 +20,7 @@ use crate::{
     config::Config,
     due,
     error::{Error, Result, in_full},
+    files,
     host::{Host, IMPORT_GRACE},
 };
 
@@ -28,6 +28,8 @@ use crate::{
 const FIRST_LOOK: Duration = Duration::from_secs(60);
 /// After one that failed.
 const RETRY: Duration = Duration::from_secs(60 * 60);
+/// Copies hold what the catalogue holds: nobody but root looks into them.
+const FOLDER_MODE: u32 = 0o700;
 /// What the name of a regular copy begins and ends with; its number stands between.
 const NAME: (&str, &str) = ("catalogue-", ".db");
 
@@ -66,7 +68,7 @@ async fn make(host: &Arc<Host>) -> Result<()> {
     let host = Arc::clone(host);
     blocking(move || {
         let folder = host.config.backups();
-        ensure_folder(&folder)?;
+        files::ensure_folder(&folder, FOLDER_MODE)?;
         remove_unfinished(&folder)?;
         let number = kept(&folder)?.last().map_or(1, |last| last.number + 1);
         let path = folder.join(name(number, clock::now()));
@@ -75,7 +77,7 @@ async fn make(host: &Arc<Host>) -> Result<()> {
         let kept = kept(&folder)?;
         let surplus = kept.len().saturating_sub(host.config.backup_keep);
         for old in &kept[..surplus] {
-            fs::remove_file(&old.path).map_err(Error::io("remove", &old.path))?;
+            files::remove_file(&old.path)?;
         }
         Ok::<_, Error>(())
     })
@@ -172,7 +174,7 @@ fn remove_unfinished(folder: &Path) -> Result<()> {
             .extension()
             .is_some_and(|extension| extension == "part")
         {
-            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+            files::remove_file(&path)?;
         }
     }
     Ok(())
@@ -187,14 +189,6 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     paths
         .collect::<io::Result<_>>()
         .map_err(Error::io("list", folder))
-}
-
-fn ensure_folder(folder: &Path) -> Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(Error::io("make", folder))
 }
 
 /// A copy over the catalogue itself, or among packs, would be the end of what it is to save.

@@ -24,6 +24,7 @@ pub mod doctor;
 pub mod due;
 pub mod error;
 pub mod expiry;
+mod files;
 #[cfg(test)]
 mod fixture;
 #[cfg(any(test, feature = "fuzz"))]

@@ -9,9 +9,7 @@
 //! Mounts and restored containers are not ours to end: they go on without the daemon.
 
 use std::{
-    fs::DirBuilder,
     io,
-    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -29,7 +27,7 @@ use tracing::{info, warn};
 use crate::{
     Error, Host, backup, ballast, collect,
     config::Config,
-    containers, expiry, mounts, repair, scrub,
+    containers, expiry, files, mounts, repair, scrub,
     server::{self, Listening, Server, SocketError},
     settle,
 };
@@ -164,22 +162,14 @@ pub fn repair_catalogue(config: &Config) -> Result<String, RunError> {
 
 fn open(config: Config) -> Result<Arc<Host>, RunError> {
     let root = config.root.clone();
-    let opened = ensure_folder(&config.root, ROOT_MODE)
-        .and_then(|()| ensure_folder(&config.state, STATE_MODE))
+    let opened = files::ensure_folder(&config.root, ROOT_MODE)
+        .and_then(|()| files::ensure_folder(&config.state, STATE_MODE))
+        .map_err(Error::from)
         .and_then(|()| Host::open(config));
     opened.map_err(|error| RunError::Store {
         root,
         source: Box::new(error),
     })
-}
-
-/// Makes the folder if it is not there; one that is keeps the mode its owner gave it.
-fn ensure_folder(path: &Path, mode: u32) -> Result<(), Error> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(mode)
-        .create(path)
-        .map_err(Error::io("make", path))
 }
 
 /// Connections, packs, and a device for each mount need more descriptors than the 1024 a process gets by itself.

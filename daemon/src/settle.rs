@@ -6,7 +6,7 @@
 
 use std::{
     collections::HashSet,
-    fs, io,
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -19,7 +19,7 @@ use snap_store::{
 use tracing::{info, warn};
 
 use crate::{
-    blocking, clock, containers, error::Result, host::Host, pause, restore::SNAPSHOT_LABEL,
+    blocking, clock, containers, error::Result, files, host::Host, pause, restore::SNAPSHOT_LABEL,
 };
 
 /// What is remembered of files is of no use once its source was not captured for so long.
@@ -239,16 +239,9 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn remove_all(path: &Path) -> StoreResult<()> {
-    let removed = if path.is_dir() {
-        fs::remove_dir_all(path)
-    } else {
-        fs::remove_file(path)
-    };
-    match removed {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(StoreError::io("remove", path)(error))
-        }
-        _ => Ok(()),
+    match path.is_dir() {
+        true => files::remove_folder(path),
+        false => files::remove_file(path),
     }
 }
 

@@ -4,7 +4,6 @@
 //! captures are refused until something was removed or somebody made room. Below the low mark all is as usual again.
 
 use std::{
-    fs, io,
     path::Path,
     sync::{
         Arc,
@@ -24,6 +23,7 @@ use crate::{
     ballast, blocking,
     config::Config,
     error::{Error, Result},
+    files,
     host::Host,
     jobs::JobHandle,
 };
@@ -180,7 +180,8 @@ async fn relieve(host: &Arc<Host>) {
     }
     let removals = host.past.removals();
     let caches = host.config.root.join("cache");
-    if let Err(error) = blocking(move || drop_caches(&caches)).await {
+    // What is remembered of files costs a reading when it is lost. Captures under way have theirs in memory.
+    if let Err(error) = blocking(move || files::remove_folder(&caches)).await {
         complain(&error);
     }
     if let Err(error) = by_itself(host, Reason::Pressure).await {
@@ -197,16 +198,6 @@ async fn relieve(host: &Arc<Host>) {
 fn is_exhausted(host: &Host) -> bool {
     let last = host.relief.last.try_lock();
     last.is_ok_and(|last| last.is_some_and(|attempt| attempt.is_recent(host)))
-}
-
-/// What is remembered of files costs a reading when it is lost. Captures under way have theirs in memory.
-fn drop_caches(folder: &Path) -> Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::io("remove", folder)(error))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn refusal(host: &Host, usage: Usage) -> Error {

@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use crate::{
     blocking::blocking,
     error::{Error, Result},
+    files,
     host::Host,
     restore::folders::{UPPER, WORK, make},
 };
@@ -107,21 +108,12 @@ async fn forget(host: &Host, record: &MountRecord) -> Result<()> {
     let (catalogue, kept) = (host.catalogue.clone(), record.clone());
     blocking(move || {
         if let Some(layers) = &kept.writable {
-            remove_all(layers)?;
+            files::remove_folder(layers)?;
         }
         catalogue.remove_mount(&kept.path)
     })
     .await?;
     host.mounts.release(host, &record.snapshot).await
-}
-
-fn remove_all(folder: &Path) -> StoreResult<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(StoreError::io("remove", folder)(error))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn layers_folder(host: &Host) -> PathBuf {

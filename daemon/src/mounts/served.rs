@@ -30,6 +30,7 @@ use super::{
 use crate::{
     blocking::blocking,
     error::{Error, Result},
+    files,
 };
 
 /// How long a server may take to end after its mount is gone.
@@ -397,17 +398,11 @@ fn private() -> fs::DirBuilder {
     private
 }
 
-fn clear(point: &Path, files: &[PathBuf]) -> StoreResult<()> {
-    let gone = |path: &Path, removed: io::Result<()>| match removed {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(StoreError::io("remove", path)(error))
-        }
-        _ => Ok(()),
-    };
-    for file in files {
-        gone(file, fs::remove_file(file))?;
+fn clear(point: &Path, beside: &[PathBuf]) -> StoreResult<()> {
+    for file in beside {
+        files::remove_file(file)?;
     }
-    gone(point, fs::remove_dir(point))
+    files::remove_empty(point)
 }
 
 #[cfg(test)]

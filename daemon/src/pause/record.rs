@@ -13,6 +13,7 @@ use snap_store::{Error, Namespace, Result};
 use tracing::warn;
 
 use super::freezer::Freezer;
+use crate::files;
 
 /// Far more than a record takes; what is larger is none.
 const MAX_RECORD_BYTES: u64 = 64 << 10;
@@ -118,12 +119,7 @@ impl PauseRecord {
 
     /// The pause is over.
     pub(super) fn remove(&self) -> Result<()> {
-        match fs::remove_file(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::io("remove", &self.path)(error))
-            }
-            _ => Ok(()),
-        }
+        files::remove_file(&self.path)
     }
 }
 

@@ -9,6 +9,8 @@ use std::{
 use rustix::fs::{AtFlags, CWD, Gid, Timespec, Timestamps, Uid, XattrFlags};
 use snap_store::{Error, Meta, Result};
 
+use crate::files;
+
 /// The upper layer: what the container has written.
 pub(crate) const UPPER: &str = "upper";
 /// Overlayfs's own folder, beside the upper one.
@@ -48,18 +50,12 @@ pub(crate) fn ensure_mounted(folder: &Path, lower: &Path) -> Result<()> {
 /// Unmounts the overlay and removes `folder`; no error when there is none. Folders above it go when they are empty.
 pub(crate) fn remove(folder: &Path) -> Result<()> {
     snap_fs::mount::unmount(&folder.join(ROOTFS))?;
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::io("remove", folder)(error))
-        }
-        _ => {
-            if let Some(namespace) = folder.parent() {
-                // It stays while another container of the namespace is in it.
-                let _ = fs::remove_dir(namespace);
-            }
-            Ok(())
-        }
+    files::remove_folder(folder)?;
+    if let Some(namespace) = folder.parent() {
+        // It stays while another container of the namespace is in it.
+        let _ = fs::remove_dir(namespace);
     }
+    Ok(())
 }
 
 /// Gives the folder at `path` this metadata.

@@ -1,0 +1,59 @@
+//! Files and folders of the daemon's own: made when they are not there, removed when they are.
+
+use std::{
+    fs::{self, DirBuilder},
+    io::{self, ErrorKind},
+    os::unix::fs::DirBuilderExt,
+    path::Path,
+};
+
+use snap_store::{Error, Result};
+
+/// Makes a folder and those above it with this mode; one that is there keeps the mode its owner gave it.
+pub(crate) fn ensure_folder(path: &Path, mode: u32) -> Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(mode).create(path);
+    made.map_err(Error::io("make", path))
+}
+
+/// Removes a file, which may be gone already.
+pub(crate) fn remove_file(path: &Path) -> Result<()> {
+    unless_gone(path, fs::remove_file(path))
+}
+
+/// Removes an empty folder, which may be gone already.
+pub(crate) fn remove_empty(path: &Path) -> Result<()> {
+    unless_gone(path, fs::remove_dir(path))
+}
+
+/// Removes a folder and everything in it; it may be gone already.
+pub(crate) fn remove_folder(path: &Path) -> Result<()> {
+    unless_gone(path, fs::remove_dir_all(path))
+}
+
+fn unless_gone(path: &Path, removed: io::Result<()>) -> Result<()> {
+    match removed {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_gone_already_is_no_error_and_what_cannot_be_removed_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (inner, file) = (folder.path().join("a/b"), folder.path().join("a/b/c"));
+        ensure_folder(&inner, 0o700).unwrap();
+        ensure_folder(&inner, 0o755).unwrap();
+        fs::write(&file, "").unwrap();
+        assert!(matches!(remove_empty(&inner), Err(Error::Io { .. })));
+        assert!(matches!(remove_file(&inner), Err(Error::Io { .. })));
+        for _ in 0..2 {
+            remove_file(&file).unwrap();
+            remove_empty(&inner).unwrap();
+            remove_folder(&folder.path().join("a")).unwrap();
+        }
+    }
+}
