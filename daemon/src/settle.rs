@@ -280,6 +280,58 @@ mod tests {
         assert_eq!(host.store.manifests().unwrap(), [whole]);
     }
 
+    /// A snapshot in each state that a start has to settle: whole and broken ones being made, one being removed, one that lost
+    /// its manifest.
+    fn unsettled(host: &Host) -> [SnapshotId; 5] {
+        let whole = fixture::committed(host, "whole", None).id;
+        let broken = fixture::committed(host, "broken", None).id;
+        let path = host
+            .config
+            .root
+            .join(format!("manifests/{broken}.manifest"));
+        fs::write(path, "no manifest").unwrap();
+        let bare = fixture::committed(host, "bare", None).id;
+        host.store.remove_manifest(&bare).unwrap();
+        let deleting = fixture::snapshot(host, "deleting", None);
+        host.catalogue.begin_removal(&[deleting]).unwrap();
+        let lost = fixture::snapshot(host, "lost", None);
+        host.store.remove_manifest(&lost).unwrap();
+        [whole, broken, bare, deleting, lost]
+    }
+
+    /// What a start does to states are changes of the store and of the catalogue, each whole or not there. After any number of them
+    /// the next start ends as one that was not cut off.
+    #[tokio::test]
+    async fn a_start_that_was_cut_off_is_ended_by_the_next() {
+        type Change = fn(&Host, &[SnapshotId; 5]);
+        let changes: [Change; 6] = [
+            |host, [whole, ..]| {
+                let manifest = host.store.manifest(whole).unwrap();
+                host.catalogue.activate(&manifest).unwrap();
+            },
+            |host, [_, broken, ..]| host.store.remove_manifest(broken).unwrap(),
+            |host, [_, broken, ..]| host.catalogue.fail(broken, "cut off").unwrap(),
+            |host, [_, _, bare, ..]| host.catalogue.fail(bare, "cut off").unwrap(),
+            |host, [_, _, _, deleting, _]| host.store.remove_manifest(deleting).unwrap(),
+            |host, [_, _, _, deleting, _]| host.catalogue.finish_removal(deleting).unwrap(),
+        ];
+        for done in 0..=changes.len() {
+            let (host, _folder) = fixture::host(|_| {});
+            let ids = unsettled(&host);
+            changes[..done]
+                .iter()
+                .for_each(|change| change(&host, &ids));
+            for _ in 0..2 {
+                settle(&host).await.unwrap();
+                let states = ids.map(|id| host.catalogue.get(&id).ok().map(|found| found.state));
+                let failed = Some(SnapshotState::Failed);
+                let expected = [Some(SnapshotState::Active), failed, failed, None, failed];
+                assert_eq!(states, expected, "after {done} changes");
+                assert_eq!(host.store.manifests().unwrap(), [ids[0]]);
+            }
+        }
+    }
+
     #[test]
     fn folders_of_containers_are_found_by_namespace_and_id() {
         let all = tempfile::tempdir().unwrap();

@@ -18,6 +18,7 @@ mod lifecycle;
 mod lookup;
 mod naming;
 mod notes;
+mod place;
 mod rows;
 mod schema;
 #[cfg(test)]

@@ -1,11 +1,7 @@
 //! The catalogue against the manifests, which are the truth: rows that lack, rows that have nothing behind them, and a
 //! catalogue that cannot be read at all.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
 
 use snap_api::{GivenUp, Repaired};
 use snap_store::{
@@ -126,34 +122,8 @@ pub fn make_catalogue_anew(config: &Config) -> Result<Option<MadeAnew>> {
         Err(StoreError::Corrupt { .. }) => {}
         Err(error) => return Err(error.into()),
     }
-    let kept = set_aside(config)?;
+    let kept = Catalogue::set_aside(&config.catalogue())?;
     let (catalogue, _) = Catalogue::open(&config.catalogue())?;
     let snapshots = host::import(&store, &catalogue)?;
     Ok(Some(MadeAnew { kept, snapshots }))
-}
-
-/// Moves the file and its neighbours, the file last: as long as it is there the next attempt finds it damaged again.
-fn set_aside(config: &Config) -> Result<PathBuf> {
-    let quarantine = config.root.join("quarantine");
-    fs::create_dir_all(&quarantine).map_err(StoreError::io("create", &quarantine))?;
-    let kept = free(&quarantine);
-    for suffix in ["-wal", "-shm", ""] {
-        let with = |path: &Path| {
-            let mut name = path.as_os_str().to_owned();
-            name.push(suffix);
-            PathBuf::from(name)
-        };
-        let (from, to) = (with(&config.catalogue()), with(&kept));
-        match fs::rename(&from, &to) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            moved => moved.map_err(StoreError::io("move into quarantine", &from))?,
-        }
-    }
-    Ok(kept)
-}
-
-fn free(folder: &Path) -> PathBuf {
-    let names = (1..).map(|number| folder.join(format!("catalogue-{number}.db")));
-    let mut free = names.skip_while(|path| path.exists());
-    free.next().expect("there is always another number")
 }

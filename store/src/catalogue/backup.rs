@@ -2,30 +2,26 @@
 
 use std::{
     ffi::OsStr,
-    fs::{self, File, OpenOptions},
-    io::{self, ErrorKind, Read},
-    os::{
-        fd::{AsRawFd, OwnedFd},
-        unix::fs::OpenOptionsExt,
-    },
+    fs::File,
+    io::Read,
+    os::fd::{AsFd, AsRawFd},
     path::{Path, PathBuf},
 };
 
 use rusqlite::{Connection, OpenFlags, params};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
-use super::{Catalogue, schema};
+use super::{Catalogue, place, schema};
 use crate::{
+    disk::{Disk, HostDisk, Sink},
     error::{Error, Result},
     ids::SnapshotId,
 };
 
 /// What every SQLite file begins with.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
-/// Beside the catalogue while it is open; both belong to it.
-const COMPANIONS: [&str; 2] = ["-wal", "-shm"];
-/// Put after the name of the catalogue that a copy takes the place of.
-const REPLACED: &str = ".replaced";
+/// Bytes of a copy read at a time.
+const COPY_BYTES: usize = 64 << 10;
 
 /// A catalogue that was put back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,33 +43,55 @@ impl Catalogue {
                 why: format!("{} names no file", target.display()),
             });
         };
-        let place = Place::open(parent)?;
-        place.require_replaceable(name, target)?;
-        let draft = place.draft()?;
-        self.copy_to(&draft.path())?;
-        check(&draft.path(), target)?;
-        let bytes = draft.sync()?;
-        draft.publish(name, target)?;
-        Ok(bytes)
+        let parent = match parent.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => parent,
+        };
+        let disk = HostDisk::open(parent)?;
+        require_replaceable(&disk, name, target)?;
+        // A path of text, which is all SQLite takes, whatever bytes the folder's own path has.
+        let through = format!("/proc/self/fd/{}", disk.as_fd().as_raw_fd());
+        self.back_up_on(&disk, &through, Path::new(name))
+    }
+
+    /// The same, as the file `name` in the folder of `disk`, which SQLite reaches by the path `through`.
+    pub(super) fn back_up_on(&self, disk: &dyn Disk, through: &str, name: &Path) -> Result<u64> {
+        let draft = Draft::create(disk)?;
+        let (path, target) = (format!("{through}/{}", draft.name), disk.root().join(name));
+        self.copy_to(&path)?;
+        check(&path, &target)?;
+        draft.publish(name)
     }
 
     /// Puts the copy `backup` in the place of the catalogue at `path`, which nobody may have open; that one is kept beside it.
     /// Nothing in it expires before `earliest_expiry` (seconds since 1970), because it does not know of times that were changed
     /// after it was made. `Corrupt` or `Incompatible` when it cannot be used; then nothing is changed.
     pub fn put_back(backup: &Path, path: &Path, earliest_expiry: i64) -> Result<PutBack> {
-        let new = beside(path, ".new");
-        let result = prepare(backup, &new, earliest_expiry).and_then(|snapshots| {
-            let replaced = swap(&new, path)?;
+        let (disk, name) = place::of(path)?;
+        Self::put_back_on(&disk, backup, &name, earliest_expiry)
+    }
+
+    /// The same for the catalogue `name` in the folder of `disk`.
+    pub(super) fn put_back_on(
+        disk: &dyn Disk,
+        backup: &Path,
+        name: &Path,
+        earliest_expiry: i64,
+    ) -> Result<PutBack> {
+        place::settle(disk, name)?;
+        let snapshots = prepare(disk, backup, &place::draft(name), earliest_expiry);
+        let put = snapshots.and_then(|snapshots| {
+            let replaced = place::replace(disk, name)?;
             Ok(PutBack {
                 snapshots,
-                replaced,
+                replaced: replaced.map(|old| disk.root().join(old)),
             })
         });
-        if result.is_err() {
-            // It is only a copy of a file that is still there.
-            let _ = fs::remove_file(&new);
+        if put.is_err() {
+            // Nothing has changed, or the old one had gone already. Should this fail too, the next who opens it does it.
+            let _ = place::settle(disk, name);
         }
-        result
+        put
     }
 
     fn copy_to(&self, path: &str) -> Result<()> {
@@ -88,94 +106,62 @@ impl Catalogue {
     }
 }
 
-/// The folder a copy is put into.
-struct Place {
-    folder: OwnedFd,
-    path: PathBuf,
+/// A slip of the finger must not cost a file that is something else.
+fn require_replaceable(disk: &HostDisk, name: &OsStr, target: &Path) -> Result<()> {
+    let stat = match rustix::fs::statat(disk, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(rustix::io::Errno::NOENT) => return Ok(()),
+        stat => stat.map_err(Error::io("look at", target))?,
+    };
+    let is_copy = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+        && (stat.st_size == 0 || begins_with_magic(disk, name));
+    match is_copy {
+        true => Ok(()),
+        false => Err(Error::Exists {
+            what: "Another file",
+            name: target.display().to_string(),
+        }),
+    }
 }
 
-impl Place {
-    fn open(path: &Path) -> Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let opened = rustix::fs::open(path, flags, Mode::empty());
-        Ok(Self {
-            folder: opened.map_err(Error::io("open", path))?,
-            path: path.to_owned(),
-        })
-    }
-
-    /// A slip of the finger must not cost a file that is something else.
-    fn require_replaceable(&self, name: &OsStr, target: &Path) -> Result<()> {
-        let stat = match rustix::fs::statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(rustix::io::Errno::NOENT) => return Ok(()),
-            stat => stat.map_err(Error::io("look at", target))?,
-        };
-        let is_copy = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-            && (stat.st_size == 0 || self.begins_with_magic(name));
-        match is_copy {
-            true => Ok(()),
-            false => Err(Error::Exists {
-                what: "Another file",
-                name: target.display().to_string(),
-            }),
-        }
-    }
-
-    fn begins_with_magic(&self, name: &OsStr) -> bool {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut head = [0; MAGIC.len()];
-        rustix::fs::openat(&self.folder, name, flags, Mode::empty())
-            .is_ok_and(|file| File::from(file).read_exact(&mut head).is_ok() && head == *MAGIC)
-    }
-
-    /// An empty file that nobody else has, readable by its owner alone.
-    fn draft(&self) -> Result<Draft<'_>> {
-        let name = format!(".catalogue-{}.part", SnapshotId::random());
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let mode = Mode::RUSR | Mode::WUSR;
-        let file = rustix::fs::openat(&self.folder, &name, flags, mode)
-            .map_err(Error::io("create a file in", &self.path))?;
-        Ok(Draft {
-            place: self,
-            name,
-            file: file.into(),
-        })
-    }
+fn begins_with_magic(disk: &HostDisk, name: &OsStr) -> bool {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut head = [0; MAGIC.len()];
+    rustix::fs::openat(disk, name, flags, Mode::empty())
+        .is_ok_and(|file| File::from(file).read_exact(&mut head).is_ok() && head == *MAGIC)
 }
 
 /// A copy being made; removed when dropped before it has its name.
 struct Draft<'a> {
-    place: &'a Place,
+    disk: &'a dyn Disk,
     name: String,
-    file: File,
+    file: Box<dyn Sink>,
 }
 
-impl Draft<'_> {
-    /// A path of text, which is all SQLite takes, whatever bytes the folder's own path has.
-    fn path(&self) -> String {
-        let folder = self.place.folder.as_raw_fd();
-        format!("/proc/self/fd/{folder}/{}", self.name)
+impl<'a> Draft<'a> {
+    /// An empty file that nobody else has, readable by its owner alone.
+    fn create(disk: &'a dyn Disk) -> Result<Self> {
+        let name = format!(".catalogue-{}.part", SnapshotId::random());
+        Ok(Self {
+            disk,
+            file: disk.create(Path::new(&name))?,
+            name,
+        })
     }
 
-    fn sync(&self) -> Result<u64> {
-        let synced = self.file.sync_all().and_then(|()| self.file.metadata());
-        synced
-            .map(|about| about.len())
-            .map_err(Error::io("sync", &self.place.path))
-    }
-
-    fn publish(&self, name: &OsStr, target: &Path) -> Result<()> {
-        let folder = &self.place.folder;
-        rustix::fs::renameat(folder, &self.name, folder, name)
-            .map_err(Error::io("rename to", target))?;
-        rustix::fs::fsync(folder).map_err(Error::io("sync", &self.place.path))
+    /// Makes it durable and gives it its name; returns its size in bytes.
+    fn publish(self, name: &Path) -> Result<u64> {
+        self.file.sync()?;
+        let bytes = self.disk.open(Path::new(&self.name))?.length()?;
+        self.disk.rename(Path::new(&self.name), name)?;
+        self.disk.sync_folder(Path::new("."))?;
+        Ok(bytes)
     }
 }
 
 impl Drop for Draft<'_> {
     fn drop(&mut self) {
         // Not there any more when it has been published.
-        let _ = rustix::fs::unlinkat(&self.place.folder, &self.name, AtFlags::empty());
+        let _ = self.disk.remove(Path::new(&self.name));
     }
 }
 
@@ -217,13 +203,14 @@ fn not_whole(shown: &Path, why: String) -> Error {
     }
 }
 
-/// Makes of the copy a catalogue that can be opened: of this release, durable, without what may no longer hold.
-/// Returns how many snapshots it knows.
-fn prepare(backup: &Path, new: &Path, earliest_expiry: i64) -> Result<u64> {
-    copy_private(backup, new)?;
+/// Makes of the copy a catalogue that can be opened, as the file `draft`: of this release, durable, without what may no
+/// longer hold. Returns how many snapshots it knows.
+fn prepare(disk: &dyn Disk, backup: &Path, draft: &Path, earliest_expiry: i64) -> Result<u64> {
+    let sink = copy_private(disk, backup, draft)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let explain = |source| explain(backup, "prepare the copy", source);
-    let mut connection = Connection::open_with_flags(new, flags).map_err(explain)?;
+    let mut connection =
+        Connection::open_with_flags(disk.root().join(draft), flags).map_err(explain)?;
     usable(&connection, backup)?;
     let version = schema::version(&connection).map_err(explain)?;
     schema::migrate(&mut connection, version).map_err(explain)?;
@@ -240,69 +227,21 @@ fn prepare(backup: &Path, new: &Path, earliest_expiry: i64) -> Result<u64> {
         .query_row(sql, [], |row| row.get(0))
         .map_err(explain)?;
     connection.close().map_err(|(_, source)| explain(source))?;
-    File::open(new)
-        .and_then(|file| file.sync_all())
-        .map_err(Error::io("sync", new))?;
+    sink.sync()?;
     Ok(snapshots.unsigned_abs())
 }
 
-fn copy_private(from: &Path, to: &Path) -> Result<()> {
+/// A copy of the file that its owner alone can read.
+fn copy_private(disk: &dyn Disk, from: &Path, to: &Path) -> Result<Box<dyn Sink>> {
     let mut source = File::open(from).map_err(Error::io("open", from))?;
-    let mut sink = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(to)
-        .map_err(Error::io("create", to))?;
-    let copied = io::copy(&mut source, &mut sink);
-    copied.map(drop).map_err(Error::io("copy to", to))
-}
-
-/// Renames the catalogue away and `new` into its place. A crash in between leaves no catalogue, which the next start
-/// makes again from the manifests, and never a catalogue beside the log of another.
-fn swap(new: &Path, path: &Path) -> Result<Option<PathBuf>> {
-    let old = beside(path, REPLACED);
-    for companion in COMPANIONS {
-        remove(&beside(&old, companion))?;
+    let mut sink = disk.create(to)?;
+    let mut buffer = vec![0; COPY_BYTES];
+    loop {
+        match source.read(&mut buffer).map_err(Error::io("read", from))? {
+            0 => return Ok(sink),
+            read => sink.append(&buffer[..read])?,
+        }
     }
-    let is_replaced = rename(path, &old)?;
-    for companion in COMPANIONS {
-        rename(&beside(path, companion), &beside(&old, companion))?;
-    }
-    let folder = path.parent().unwrap_or(Path::new("."));
-    sync_folder(folder)?;
-    rename(new, path)?;
-    sync_folder(folder)?;
-    Ok(is_replaced.then_some(old))
-}
-
-/// The path with something after its name.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
-/// Whether there was something to rename.
-fn rename(from: &Path, to: &Path) -> Result<bool> {
-    match fs::rename(from, to) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        renamed => renamed.map(|()| true).map_err(Error::io("rename", from)),
-    }
-}
-
-fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        removed => removed.map_err(Error::io("remove", path)),
-    }
-}
-
-fn sync_folder(folder: &Path) -> Result<()> {
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(Error::io("sync", folder))
 }
 
 #[cfg(test)]

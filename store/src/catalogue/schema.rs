@@ -4,6 +4,7 @@ use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, time::Durat
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
+use super::place;
 use crate::error::{Error, Result};
 
 /// One statement list a version; `user_version` says how many have been run. Only ever appended to.
@@ -16,6 +17,8 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Opens the file at `path`, readable by its owner alone, and brings it to the newest schema.
 /// Returns whether there was nothing in it.
 pub(super) fn open(path: &Path) -> Result<(Connection, bool)> {
+    let (disk, name) = place::of(path)?;
+    place::settle(&disk, &name)?;
     OpenOptions::new()
         .create(true)
         .append(true)

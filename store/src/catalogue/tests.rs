@@ -1,8 +1,10 @@
 mod bases;
+mod copies;
 mod crash;
 mod faults;
 mod file;
 mod model;
+mod remains;
 mod users;
 mod vfs;
 

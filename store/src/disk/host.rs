@@ -3,7 +3,7 @@
 
 use std::{
     io::ErrorKind,
-    os::fd::OwnedFd,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -98,6 +98,12 @@ impl HostDisk {
         let stat = fs::statat(&self.folder, &path, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(Error::io("look at", self.root.join(&path)))?;
         Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+    }
+}
+
+impl AsFd for HostDisk {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.folder.as_fd()
     }
 }
 

@@ -1,5 +1,6 @@
 use std::{
     ffi::OsString,
+    fs,
     os::unix::{ffi::OsStringExt, fs::PermissionsExt},
     thread,
 };
@@ -183,7 +184,7 @@ fn a_log_without_its_catalogue_is_never_taken_for_that_of_another() {
     let (_folder, path, copy) = replaced_by_a_copy();
     let (catalogue, _) = Catalogue::open(&path).unwrap();
     active(&catalogue, id(4), 40, None);
-    let log = beside(&path, "-wal");
+    let log = path.with_file_name("catalogue.db-wal");
     let kept = fs::read(&log).unwrap();
     drop(catalogue);
     fs::remove_file(&path).unwrap();

@@ -4,13 +4,11 @@
 use std::collections::HashSet;
 
 use super::{
+    remains::{Files, points},
     vfs::{self, Step},
     *,
 };
-use crate::disk::doubles::{Dice, Image, Outcome, SECTOR_BYTES, conclude, seeds};
-
-/// What the files of a folder hold; absent ones are left out.
-type Files = BTreeMap<String, Vec<u8>>;
+use crate::disk::doubles::{Outcome, conclude, seeds};
 
 /// A change, and the way the catalogue's file is written meanwhile.
 pub(super) type Change = fn(&Catalogue) -> Result<()>;
@@ -112,7 +110,7 @@ pub(super) fn told(catalogue: &Catalogue) -> String {
     format!("{list:?} {users:?} {others:?}")
 }
 
-fn read(folder: &Path) -> Files {
+pub(super) fn read(folder: &Path) -> Files {
     let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
     let files = files.map(|entry| {
         let name = entry.file_name().into_string().unwrap();
@@ -123,7 +121,7 @@ fn read(folder: &Path) -> Files {
 }
 
 /// Puts these files in the place of all others.
-fn write(folder: &Path, files: &Files) {
+pub(super) fn write(folder: &Path, files: &Files) {
     for entry in fs::read_dir(folder).unwrap() {
         fs::remove_file(entry.unwrap().path()).unwrap();
     }
@@ -132,108 +130,36 @@ fn write(folder: &Path, files: &Files) {
     }
 }
 
-/// One file: what is durable, and what was done since.
-#[derive(Clone, Debug, Default)]
-struct Kept {
-    durable: Option<Vec<u8>>,
-    since: Vec<Step>,
-}
-
-impl Kept {
-    fn note(&mut self, step: &Step) {
-        match step {
-            Step::Sync(_) => {
-                self.durable = self.image(Image::EVERYTHING, true);
-                self.since.clear();
-            }
-            step => self.since.push(step.clone()),
-        }
-    }
-
-    /// What is left of it. Of the two kinds of things in an [`Image`], names stand for the log and bytes for the database.
-    fn image(&self, image: Image, is_log: bool) -> Option<Vec<u8>> {
-        let mut dice = Dice::of(image);
-        let mut found = self.durable.clone();
-        for step in &self.since {
-            let sides = match image {
-                Image::Corner { names, bytes } => [bytes, names][usize::from(is_log)].into(),
-                Image::Torn { .. } => dice.roll(3),
-            };
-            match (sides, step) {
-                (0, _) | (_, Step::Sync(_)) => {}
-                (2, Step::Write(_, at, bytes)) => {
-                    let sectors = bytes
-                        .chunks(SECTOR_BYTES)
-                        .zip((*at..).step_by(SECTOR_BYTES));
-                    for (sector, at) in sectors.filter(|_| dice.roll(2) == 0) {
-                        put(found.get_or_insert_default(), at, sector);
-                    }
-                }
-                (_, Step::Write(_, at, bytes)) => put(found.get_or_insert_default(), *at, bytes),
-                (_, Step::Truncate(_, size)) => found.get_or_insert_default().resize(*size, 0),
-                (_, Step::Remove(_)) => found = None,
-            }
-        }
-        found
-    }
-}
-
-fn put(file: &mut Vec<u8>, at: usize, bytes: &[u8]) {
-    if file.len() < at + bytes.len() {
-        file.resize(at + bytes.len(), 0);
-    }
-    file[at..at + bytes.len()].copy_from_slice(bytes);
-}
-
-/// Shows `look` what every power cut could leave: its name, whether all steps were done, and the files.
-fn points(start: &Files, steps: &[Step], mut look: impl FnMut(String, bool, &Files)) {
-    let kept = |bytes: &Vec<u8>| Kept {
-        durable: Some(bytes.clone()),
-        since: Vec::new(),
-    };
-    let mut files: BTreeMap<_, _> = start
-        .iter()
-        .map(|(name, bytes)| (name.clone(), kept(bytes)))
-        .collect();
-    for number in 0..=steps.len() {
-        if let Some(step) = number.checked_sub(1).map(|before| &steps[before]) {
-            let (Step::Write(name, ..)
-            | Step::Truncate(name, _)
-            | Step::Sync(name)
-            | Step::Remove(name)) = step;
-            files.entry(name.clone()).or_default().note(step);
-        }
-        for image in Image::all(seeds()) {
-            let found = files.iter().filter_map(|(name, kept)| {
-                Some((name.clone(), kept.image(image, name.ends_with("-wal"))?))
-            });
-            let name = format!("after step {number} of {}, {image:?}", steps.len());
-            look(name, number == steps.len(), &found.collect());
-        }
-    }
-}
-
 /// Tries every crash point of these steps: what is found is `before` or `after`, and `after` when all was done.
 fn try_points(start: &Files, steps: &[Step], before: &str, after: &str) -> Outcome {
     let folder = folder();
+    look_at_points(folder.path(), (start, steps), seeds(), |is_end| {
+        let found = told(&open(folder.path()).map_err(|error| error.to_string())?);
+        match found == after || (!is_end && found == before) {
+            true => Ok(()),
+            false => Err(format!("found {found}")),
+        }
+    })
+}
+
+/// Puts what each crash point of these steps leaves into `folder`, and has it checked by one who is told whether all was done.
+pub(super) fn look_at_points(
+    folder: &Path,
+    (start, steps): (&Files, &[Step]),
+    images: u64,
+    check: impl Fn(bool) -> std::result::Result<(), String>,
+) -> Outcome {
     let mut outcome = Outcome::default();
     let mut seen = HashSet::new();
-    points(start, steps, |name, is_end, files| {
+    points(start, steps, images, |name, is_end, files| {
         outcome.points += 1;
         if !seen.insert((digest(files), is_end)) {
             return;
         }
         outcome.states += 1;
-        write(folder.path(), files);
-        match open(folder.path()) {
-            Err(error) => outcome.violations.push(format!("{name}: {error}")),
-            Ok(catalogue) => {
-                let found = told(&catalogue);
-                let is_right = found == after || (!is_end && found == before);
-                if !is_right {
-                    outcome.violations.push(format!("{name}: found {found}"));
-                }
-            }
+        write(folder, files);
+        if let Err(why) = check(is_end) {
+            outcome.violations.push(format!("{name}: {why}"));
         }
     });
     outcome

@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeMap,
     ffi::{CStr, c_char, c_int, c_void},
+    io,
     path::{Path, PathBuf},
     ptr,
     sync::{
@@ -23,6 +24,9 @@ pub(super) enum Step {
     Truncate(String, usize),
     Sync(String),
     Remove(String),
+    Create(String),
+    Rename(String, String),
+    SyncFolder,
 }
 
 /// What the system says to a step.
@@ -37,12 +41,15 @@ pub(super) enum Refusal {
 impl Refusal {
     fn code(self, step: &Step) -> Option<c_int> {
         match (self, step) {
-            (Self::Full, Step::Write(..)) => Some(ffi::SQLITE_FULL),
+            (Self::Full, Step::Write(..) | Step::Create(_)) => Some(ffi::SQLITE_FULL),
             (Self::Full, _) => None,
             (Self::Broken, Step::Write(..)) => Some(ffi::SQLITE_IOERR_WRITE),
             (Self::Broken, Step::Truncate(..)) => Some(ffi::SQLITE_IOERR_TRUNCATE),
             (Self::Broken, Step::Sync(_)) => Some(ffi::SQLITE_IOERR_FSYNC),
             (Self::Broken, Step::Remove(_)) => Some(ffi::SQLITE_IOERR_DELETE),
+            (Self::Broken, Step::Create(_) | Step::Rename(..) | Step::SyncFolder) => {
+                Some(ffi::SQLITE_IOERR)
+            }
         }
     }
 }
@@ -130,6 +137,14 @@ pub(super) fn install() {
             );
         }
     });
+}
+
+/// Records a step that something else than SQLite does to a file, or says why it is refused.
+pub(super) fn note(path: &Path, done: impl FnOnce(String) -> Step) -> io::Result<()> {
+    step(path, done).map_err(|code| match code {
+        ffi::SQLITE_FULL => io::ErrorKind::StorageFull.into(),
+        _ => io::Error::other("refused"),
+    })
 }
 
 /// Records a step, or says with which code it is refused.

@@ -7,7 +7,7 @@ use crate::{
     error::Result,
     store::tests::{
         chunks_of,
-        crash::{Checked, told},
+        crash::{Checked, sound as store_is_sound, told},
     },
 };
 
@@ -229,6 +229,32 @@ fn a_manifest_in_quarantine_is_kept_and_is_no_snapshot() {
     assert!(!store.quarantine_manifest(&id).unwrap());
     assert_eq!(store.manifests().unwrap(), [] as [SnapshotId; 0]);
     assert!(disk.files(".manifest")[0].starts_with(layout::QUARANTINE));
+}
+
+#[test]
+fn a_manifest_on_its_way_to_quarantine_can_be_cut_short_anywhere() {
+    let (disk, store) = store_with(&chunks());
+    let moved = store.manifests().unwrap()[0];
+    let kept = commit(&store, &[noise(9, 700)]).unwrap();
+    let bytes = |disk: &MemoryDisk, path: &Path| {
+        let file = disk.open(path).ok()?;
+        let mut bytes = vec![0; usize::try_from(file.length().ok()?).ok()?];
+        file.read_at(0, &mut bytes).ok()?;
+        Some(bytes)
+    };
+    let place = layout::manifest(&moved);
+    let aside = Path::new(layout::QUARANTINE).join(format!("{moved}.manifest"));
+    let whole = bytes(&disk, &place);
+    let run = || assert!(store.quarantine_manifest(&moved).unwrap());
+    crash_everywhere("quarantine-manifest", &disk, run, |found, done| {
+        let (is_there, is_aside) = (bytes(found, &place) == whole, bytes(found, &aside) == whole);
+        store_is_sound(found, &[kept])?;
+        match done {
+            Some(()) if is_there || !is_aside => Err("it is not where it is said to be".to_owned()),
+            None if !is_there && !is_aside => Err("it is lost".to_owned()),
+            _ => Ok(()),
+        }
+    });
 }
 
 /// What can be read after a repair was cut short: everything that could be read before, and nothing that is wrong.
