@@ -8,7 +8,7 @@ mod operations;
 mod reading;
 
 use ground::{Case, Damage, Ground, Place};
-use operations::Tally;
+pub(crate) use operations::Tally;
 
 /// How many snapshots the ground has; the first is damaged, the second lends files to swap with, the last must stay whole.
 const SNAPSHOTS: usize = 3;

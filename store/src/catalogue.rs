@@ -202,7 +202,7 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    /// Opens the catalogue in the file `path`, or makes it. Checks its integrity: a damaged one is `Corrupt`.
+    /// Opens the catalogue in the file `path`, or makes it. Checks its integrity and decodes every row: a damaged one is `Corrupt`.
     /// Returns whether it is new.
     pub fn open(path: &Path) -> Result<(Self, bool)> {
         let (connection, is_new) = schema::open(path)?;
@@ -210,7 +210,18 @@ impl Catalogue {
             path: path.to_owned(),
             connection: Mutex::new(connection),
         };
+        catalogue.decode_everything()?;
         Ok((catalogue, is_new))
+    }
+
+    /// What cannot be decoded is found before anybody relies on the rest.
+    fn decode_everything(&self) -> Result<()> {
+        for state in SnapshotState::ALL {
+            self.in_state(state)?;
+        }
+        self.containers()?;
+        self.mounts()?;
+        self.bases().map(drop)
     }
 
     /// Runs `change` in one transaction that holds the write lock from the start, so that what it reads

@@ -11,7 +11,10 @@ use std::{
 use snap_store::{CollectOptions, ContentReader, Node, Silent, SnapshotId, Store, TreeReader};
 
 use super::*;
-use crate::sample::{Sample, manifest};
+use crate::{
+    damage::Tally,
+    sample::{Sample, manifest},
+};
 
 /// A folder that is captured again and again.
 struct Folder {
@@ -170,4 +173,36 @@ fn list_of_large(folder: &Folder, id: &SnapshotId) -> snap_store::Digest {
         } => list,
         ref other => panic!("{other:?} is no list"),
     }
+}
+
+/// The damage matrix of the cache: whatever becomes of its file, nothing of it is believed, and a capture holds what the folder holds.
+#[test]
+fn a_damaged_cache_costs_a_reading_and_nothing_else() {
+    const EVERYTHING: u64 = 600_000 + 3000;
+    let (folder, other) = (Folder::new(), Folder::new());
+    assert_eq!(folder.capture(|| ()).1, EVERYTHING);
+    assert_eq!(folder.capture(|| ()).1, 0);
+    other.capture(|| ());
+    let sound = fs::read(&folder.cache).unwrap();
+    let mut damaged = vec![Vec::new(), fs::read(&other.cache).unwrap()];
+    for at in (3..sound.len()).step_by(sound.len() / 24) {
+        let mut flipped = sound.clone();
+        flipped[at] ^= 4;
+        let mut zeroed = sound.clone();
+        zeroed[at..].fill(0);
+        damaged.extend([flipped, zeroed, sound[..at].to_vec()]);
+    }
+    let mut tally = Tally::default();
+    for bytes in damaged.into_iter().map(Some).chain([None]) {
+        match bytes {
+            Some(bytes) => fs::write(&folder.cache, bytes).unwrap(),
+            None => fs::remove_file(&folder.cache).unwrap(),
+        }
+        let (id, read_bytes) = folder.capture(|| ());
+        assert_eq!(read_bytes, EVERYTHING, "something was believed");
+        folder.assert_whole(&id);
+        tally.count(true);
+    }
+    assert!(tally.cells > 50, "{tally:?}");
+    tally.note("stat-cache");
 }

@@ -187,6 +187,11 @@ impl Ground {
         }
     }
 
+    /// Every file as it is now.
+    pub(super) fn found(&self) -> BTreeMap<String, Vec<u8>> {
+        read_files(self.root())
+    }
+
     /// Puts everything back as it was.
     pub(super) fn restore(&self) {
         let found = read_files(self.root());

@@ -2,7 +2,9 @@
 
 use std::{fs, time::Duration};
 
-use snap_store::{Access, CollectOptions, LinkTable, Manifest, Silent, SnapshotId, Store};
+use snap_store::{
+    Access, CollectOptions, Error, LinkTable, Manifest, Salvage, Silent, SnapshotId, Store,
+};
 
 use super::{
     ground::{Case, Ground, tree},
@@ -22,21 +24,21 @@ const COLLECT: CollectOptions = CollectOptions {
 
 /// How much was tried.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     /// Cells: an operation on a snapshot or the store, after one damage at one place.
-    pub(super) cells: usize,
+    pub(crate) cells: usize,
     /// Those that had nothing to complain of.
     sound: usize,
 }
 
 impl Tally {
-    fn count(&mut self, is_sound: bool) {
+    pub(crate) fn count(&mut self, is_sound: bool) {
         self.cells += 1;
         self.sound += usize::from(is_sound);
     }
 
     /// Writes the numbers below the target folder, where `scripts/test` adds them up.
-    pub(super) fn note(&self, kind: &str) {
+    pub(crate) fn note(&self, kind: &str) {
         let program = std::env::current_exe().unwrap();
         let folder = program.ancestors().nth(3).unwrap().join("matrix");
         fs::create_dir_all(&folder).unwrap();
@@ -71,6 +73,9 @@ pub(super) fn try_everything(ground: &mut Ground, case: &Case, tally: &mut Tally
     }
     drop(reader);
     try_writing(ground, case, &before, tally);
+    ground.restore();
+    ground.damage(case);
+    try_repairing(ground, case, &before, tally);
     ground.restore();
 }
 
@@ -175,6 +180,67 @@ fn try_writing(ground: &Ground, case: &Case, before: &[Reading], tally: &mut Tal
         tally.count(report.damage.is_empty() && report.damaged_packs == 0);
         holds(&store, tally, what);
     }
+}
+
+/// A repair makes nothing worse and leaves nothing to repair; what it could not have again comes back with the content.
+fn try_repairing(ground: &Ground, case: &Case, before: &[Reading], tally: &mut Tally) {
+    let store = ground.open(Access::ReadWrite).unwrap();
+    let holds = |store: &Store, tally: &mut Tally, what: &str| {
+        let after = read_all(store, ground, case, tally);
+        for (after, before) in after.iter().zip(before) {
+            assert!(
+                after.is_as_good_as(before),
+                "{what} made it worse: {before:?}, {after:?}"
+            );
+        }
+        after
+    };
+    let found = ground.found();
+    mend(&store, true);
+    assert!(ground.found() == found, "a dry run changed something");
+    tally.count(!mend(&store, false));
+    holds(&store, tally, "repairing");
+    assert!(!mend(&store, false), "a second repair had something to do");
+    tally.count(true);
+    let lost = store.manifests().unwrap();
+    for (id, tree) in &ground.snapshots[..case.whole_from] {
+        let same = create(&store, tree.clone());
+        assert!(Reading::of(&store, &same).is_whole(), "not stored again");
+        let snapshot = (*id, tree.clone());
+        let is_whole = Reading::of(&store, &snapshot).is_whole();
+        assert!(
+            is_whole || !lost.contains(id),
+            "what was lost did not come back"
+        );
+        tally.count(is_whole);
+    }
+    drop(store);
+    holds(
+        &ground.open(Access::ReadWrite).unwrap(),
+        tally,
+        "opening again",
+    );
+}
+
+/// Mends the store as the daemon does: packs and the index, and manifests that cannot be read are moved away. Returns whether there
+/// was something to do.
+fn mend(store: &Store, is_dry: bool) -> bool {
+    let mut had_work = false;
+    for id in store.manifests().unwrap() {
+        let is_damaged = matches!(store.manifest(&id), Err(Error::Corrupt { .. }));
+        had_work |= is_damaged;
+        if is_damaged && !is_dry {
+            assert!(store.quarantine_manifest(&id).unwrap());
+        }
+    }
+    let mut survey = survey(store, Scope::Everything, Depth::Bytes, &Silent).unwrap();
+    let mut salvage = Salvage::begin(store, is_dry).unwrap();
+    salvage.save(&mut survey, &Silent).unwrap();
+    had_work |= salvage.has_work() || !store.check_index().unwrap().is_empty();
+    if had_work && !is_dry {
+        salvage.finish(&Silent).unwrap();
+    }
+    had_work
 }
 
 fn create(store: &Store, tree: Tree) -> (SnapshotId, Tree) {

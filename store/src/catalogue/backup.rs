@@ -6,6 +6,7 @@ use std::{
     io::Read,
     os::fd::{AsFd, AsRawFd},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use rusqlite::{Connection, OpenFlags, params};
@@ -176,11 +177,8 @@ fn check(path: &str, shown: &Path) -> Result<()> {
 /// `Corrupt` or `Incompatible` unless the file is a whole catalogue that this release reads.
 fn usable(connection: &Connection, shown: &Path) -> Result<()> {
     let explain = |source| explain(shown, "check the copy", source);
-    let answer: String = connection
-        .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
-        .map_err(explain)?;
-    if answer != "ok" {
-        return Err(not_whole(shown, answer));
+    if let Some(damage) = schema::damage(connection).map_err(explain)? {
+        return Err(not_whole(shown, damage));
     }
     match schema::version(connection).map_err(explain)? {
         0 => Err(not_whole(shown, "it holds no catalogue".to_owned())),
@@ -226,9 +224,28 @@ fn prepare(disk: &dyn Disk, backup: &Path, draft: &Path, earliest_expiry: i64) -
     let snapshots: i64 = connection
         .query_row(sql, [], |row| row.get(0))
         .map_err(explain)?;
+    let connection = decoded(connection, backup)?;
     connection.close().map_err(|(_, source)| explain(source))?;
     sink.sync()?;
     Ok(snapshots.unsigned_abs())
+}
+
+/// A copy with rows that cannot be decoded would keep the next start from opening it.
+fn decoded(connection: Connection, backup: &Path) -> Result<Connection> {
+    let catalogue = Catalogue {
+        path: backup.to_owned(),
+        connection: Mutex::new(connection),
+    };
+    match catalogue.decode_everything() {
+        Err(Error::Corrupt { .. }) => {
+            let why = "it has rows that cannot be decoded";
+            Err(not_whole(backup, why.to_owned()))
+        }
+        done => done.map(|()| {
+            let connection = catalogue.connection.into_inner();
+            connection.unwrap_or_else(PoisonError::into_inner)
+        }),
+    }
 }
 
 /// A copy of the file that its owner alone can read.

@@ -19,7 +19,14 @@ impl Catalogue {
             transaction.execute(sql, params![key, now])?;
             let sql = "SELECT digest, nodes, mode, uid, gid, mtime_seconds, mtime_nanos, xattrs,
                        links, logical_bytes FROM bases WHERE key = ?";
-            Ok(rows::collect(transaction, sql, [key], base)?.pop())
+            match rows::collect(transaction, sql, [key], base) {
+                // It is a cache: the base is captured again.
+                Err(Failure::Row(_)) => {
+                    transaction.execute("DELETE FROM bases WHERE key = ?", [key])?;
+                    Ok(None)
+                }
+                found => Ok(found?.pop()),
+            }
         })
     }
 

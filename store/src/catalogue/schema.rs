@@ -2,7 +2,7 @@
 
 use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, TransactionBehavior};
 
 use super::place;
 use crate::error::{Error, Result};
@@ -45,13 +45,29 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 fn check(connection: &Connection, path: &Path) -> Result<()> {
-    let answer = connection
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))
-        .map_err(|source| explain(path, "check the file", source))?;
-    match answer.as_str() {
-        "ok" => Ok(()),
-        damage => Err(corrupt(path, damage)),
+    match damage(connection).map_err(|source| explain(path, "check the file", source))? {
+        None => Ok(()),
+        Some(damage) => Err(corrupt(path, &damage)),
     }
+}
+
+/// What is wrong with the file, as far as SQLite can see it; `None` when nothing is. The quick check is not enough: an index that does not
+/// match its table answers wrongly.
+pub(super) fn damage(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    let text = |row: &Row<'_>| row.get::<_, String>(0);
+    let answer = connection.query_row("PRAGMA integrity_check(1)", [], text)?;
+    if answer != "ok" {
+        return Ok(Some(answer));
+    }
+    let stray = connection.query_row("PRAGMA foreign_key_check", [], text);
+    if let Some(table) = stray.optional()? {
+        let what = format!("a row of {table} refers to something that is not there");
+        return Ok(Some(what));
+    }
+    let tables = "SELECT count(*) FROM sqlite_schema";
+    let tables: u32 = connection.query_row(tables, [], |row| row.get(0))?;
+    let is_unmarked = tables > 0 && version(connection)? == 0;
+    Ok(is_unmarked.then(|| "it has tables and says that it has none".to_owned()))
 }
 
 /// `Incompatible` when a later release wrote it.
@@ -90,12 +106,20 @@ pub(super) fn explain(path: &Path, op: &'static str, source: rusqlite::Error) ->
     }
 }
 
-/// True when SQLite says that the file is damaged or none of its own.
+/// True when SQLite says that the file is damaged or none of its own, or when a row holds values that are never written.
 pub(super) fn is_damage(source: &rusqlite::Error) -> bool {
-    matches!(
+    let is_seen_by_sqlite = matches!(
         source.sqlite_error_code(),
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-    )
+    );
+    let is_impossible = matches!(
+        source,
+        rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::Utf8Error(..)
+    );
+    is_seen_by_sqlite || is_impossible
 }
 
 /// A catalogue that holds what it cannot hold.

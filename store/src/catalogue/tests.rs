@@ -1,6 +1,7 @@
 mod bases;
 mod copies;
 mod crash;
+mod damage;
 mod faults;
 mod file;
 mod model;

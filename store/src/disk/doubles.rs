@@ -15,7 +15,9 @@ use crate::error::{Error, Result};
 use content::{Change, Content};
 
 pub(crate) use content::{Dice, Image, SECTOR_BYTES};
-pub(crate) use matrix::{Outcome, conclude, crash_everywhere, has_violation, seeds, try_points};
+pub(crate) use matrix::{
+    Outcome, conclude, crash_everywhere, has_violation, note, seeds, try_points,
+};
 pub(crate) use recording::Recording;
 
 /// How much was done.

@@ -68,3 +68,13 @@ fn a_base_that_was_used_meanwhile_is_not_forgotten() {
     assert_eq!(catalogue.use_base("idle", 3).unwrap(), None);
     assert!(catalogue.use_base("used", 3).unwrap().is_some());
 }
+
+#[test]
+fn a_base_that_cannot_be_decoded_is_captured_again() {
+    let (catalogue, _folder) = catalogue();
+    catalogue.put_base("one", &base(), None, 1).unwrap();
+    let sql = "UPDATE bases SET links = x'0102'";
+    catalogue.lock().execute(sql, []).unwrap();
+    assert_eq!(catalogue.use_base("one", 2).unwrap(), None);
+    assert_eq!(catalogue.bases().unwrap(), []);
+}

@@ -115,10 +115,18 @@ pub(crate) fn conclude(operation: &str, outcome: &Outcome) {
         outcome.violations.len(),
         outcome.points
     );
+    note(
+        &format!("crash-{operation}"),
+        outcome.points,
+        outcome.states,
+    );
+}
+
+/// Writes how much was tried in a part of a matrix, and among that.
+pub(crate) fn note(part: &str, tried: usize, among: usize) {
     let program = std::env::current_exe().unwrap();
     let target = program.ancestors().nth(3).unwrap();
     let folder = target.join("matrix");
     fs::create_dir_all(&folder).unwrap();
-    let line = format!("{} {}\n", outcome.points, outcome.states);
-    fs::write(folder.join(format!("crash-{operation}")), line).unwrap();
+    fs::write(folder.join(part), format!("{tried} {among}\n")).unwrap();
 }
