@@ -1,4 +1,6 @@
 //! Overlay mounts: layers by descriptor where the kernel takes them (6.13), by option string before that.
+//!
+//! The kernels in between say that they cannot in different ways, and only those fall back: any other refusal is an error.
 
 use std::{
     ffi::OsStr,
@@ -86,7 +88,7 @@ impl Layers<'_> {
         for (key, folder) in layers.chain([("upperdir", self.upper), ("workdir", self.work)]) {
             match fsconfig_set_fd(&context, key, open_layer(folder)?) {
                 Ok(()) => {}
-                Err(Errno::INVAL | Errno::BADF) => return Ok(Attempt::Unsupported),
+                Err(errno) if takes_no_descriptors(errno) => return Ok(Attempt::Unsupported),
                 Err(error) => return Err(Error::io("use as a layer", folder)(error)),
             }
         }
@@ -111,6 +113,12 @@ impl Layers<'_> {
         )
         .map_err(Error::io("mount an overlay at", target))
     }
+}
+
+/// `EOPNOTSUPP` up to 6.4, where overlayfs is mounted by option string alone, then `EINVAL` for a key that is not known or wants a
+/// string, and `EBADF`.
+fn takes_no_descriptors(errno: Errno) -> bool {
+    matches!(errno, Errno::OPNOTSUPP | Errno::INVAL | Errno::BADF)
 }
 
 /// Overlayfs refuses descriptors opened with `O_PATH`.
@@ -154,6 +162,16 @@ fn escape(path: &OsStr, text: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kernel_that_takes_no_descriptors_is_told_from_one_that_refuses_a_layer() {
+        for errno in [Errno::OPNOTSUPP, Errno::INVAL, Errno::BADF] {
+            assert!(takes_no_descriptors(errno), "{errno}");
+        }
+        for errno in [Errno::PERM, Errno::NOTDIR, Errno::NOMEM, Errno::LOOP] {
+            assert!(!takes_no_descriptors(errno), "{errno}");
+        }
+    }
 
     #[test]
     fn separators_in_layer_paths_are_escaped() {
