@@ -1,6 +1,6 @@
 //! `mount` and `unmount`: a snapshot as a folder of the host. `upgrade-mounts`: new servers under mounts in use.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use clap::Args;
 use snap_api::{
@@ -144,7 +144,20 @@ fn render_upgrades(upgraded: &MountsUpgraded) -> String {
         "RESULT",
         "TROUBLE",
     ];
-    table(&head, &rows, &[3])
+    table(&head, &rows, &[3]) + &hints(upgraded)
+}
+
+/// What can be done about what failed: each hint once, since every mount has its line and most fail for one reason.
+fn hints(upgraded: &MountsUpgraded) -> String {
+    let errors = upgraded
+        .mounts
+        .iter()
+        .filter_map(|mount| mount.error.as_ref());
+    let hints: BTreeSet<&str> = errors.filter_map(|error| error.hint.as_deref()).collect();
+    hints
+        .into_iter()
+        .map(|hint| format!("hint: {}\n", clean(hint)))
+        .collect()
 }
 
 fn show(session: &Session, view: &MountView, verb: &str) -> Result<(), Failure> {

@@ -248,6 +248,7 @@ fn upgrade(result: UpgradeResult, new_pid: Option<u32>) -> MountUpgrade {
             "mount-server-failed",
             "It is broken",
         )
+        .hint("Mend it")
     };
     MountUpgrade {
         snapshot: fixtures::ID.to_owned(),
@@ -283,6 +284,7 @@ fn a_mount_that_is_not_upgraded_is_bad_news() {
     let upgrades = vec![
         upgrade(UpgradeResult::Upgraded, Some(99)),
         upgrade(UpgradeResult::Failed, Some(88)),
+        upgrade(UpgradeResult::Failed, Some(88)),
     ];
     let daemon = Daemon::start(Script {
         upgrades,
@@ -290,9 +292,10 @@ fn a_mount_that_is_not_upgraded_is_bad_news() {
     });
     let output = daemon.run(&["upgrade-mounts"]);
     assert_eq!(output.status.code(), Some(7));
-    let last = stdout(&output).lines().last().unwrap();
-    let words: Vec<&str> = last.split_whitespace().collect();
+    let lines: Vec<&str> = stdout(&output).lines().collect();
+    let words: Vec<&str> = lines[3].split_whitespace().collect();
     assert_eq!(words[4..], ["failed", "It", "is", "broken"]);
+    assert_eq!(lines[4..], ["hint: Mend it"], "once for all of them");
     let output = daemon.run(&["upgrade-mounts", "-q"]);
-    assert_eq!(stdout(&output), format!("{}\n", fixtures::ID));
+    assert_eq!(stdout(&output), format!("{0}\n{0}\n", fixtures::ID));
 }
