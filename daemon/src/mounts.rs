@@ -37,6 +37,7 @@ mod served;
 mod server;
 mod setbacks;
 mod slots;
+mod turns;
 mod upgrade;
 mod users;
 mod watch;
@@ -48,6 +49,7 @@ use places::{Place, Places};
 use pulse::Sign;
 use served::{Left, Served};
 use slots::SlotGuard;
+use turns::Turns;
 pub use upgrade::upgrade;
 use users::Users;
 pub use watch::watch;
@@ -61,6 +63,8 @@ pub struct Mounts {
     places: Arc<Places>,
     /// Servers that died; taken by the one who looks after them.
     deaths: Mutex<Option<Deaths>>,
+    /// Folders that somebody is mounting at or unmounting.
+    turns: Turns,
 }
 
 impl Mounts {
@@ -71,6 +75,7 @@ impl Mounts {
         Self {
             places: Arc::new(Places::new(config, notice)),
             deaths: Mutex::new(Some(deaths)),
+            turns: Turns::default(),
         }
     }
 

@@ -38,6 +38,7 @@ pub async fn mount_folder(
         [host.config.root.clone(), host.config.state.clone()],
     );
     let path = blocking(move || check(&asked, &ours)).await?;
+    let _turn = host.mounts.turns.wait(&path).await;
     let record = MountRecord {
         path,
         snapshot: *snapshot,
@@ -66,15 +67,16 @@ pub async fn mount_folder(
 pub async fn unmount_folder(host: &Host, path: &Path) -> Result<MountView> {
     let (asked, catalogue) = (path.to_owned(), host.catalogue.clone());
     let lingers = host.mounts.lingers_at(path);
+    let path = blocking(move || Ok::<_, Error>(real(&asked).unwrap_or(asked))).await?;
+    let _turn = host.mounts.turns.wait(&path).await;
     let record = blocking(move || {
         let mounts = catalogue.mounts()?;
-        let path = real(&asked).unwrap_or_else(|_| asked.clone());
         let found = mounts.into_iter().find(|record| record.path == path);
         found
             .filter(|_| !lingers)
             .ok_or_else(|| StoreError::NotFound {
                 what: "Mount",
-                name: asked.display().to_string(),
+                name: path.display().to_string(),
             })
     })
     .await?;
@@ -175,5 +177,42 @@ fn view(record: &MountRecord) -> MountView {
         path: snap_api::WirePath::from(record.path.as_path()),
         snapshot: record.snapshot.to_string(),
         writable: record.writable.is_some(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use super::*;
+    use crate::{fixture, mounts::places::Place};
+
+    /// Asked for while the mount is under way, an unmount would find its record and nothing mounted, and forget the record; the
+    /// folder was mounted a moment later and belonged to nobody.
+    #[tokio::test]
+    async fn an_unmount_waits_for_the_mount_of_its_folder() {
+        let (host, folder) = fixture::host(|_| {});
+        fs::create_dir_all(&host.config.state).unwrap();
+        let path = folder.path().join("mounted");
+        fs::create_dir(&path).unwrap();
+        let id = fixture::snapshot(&host, "one", None);
+        let slot = host.mounts.places.slots.lock(Place::of(id)).await;
+        let (mounter, point) = (Arc::clone(&host), path.clone());
+        let mounting =
+            tokio::spawn(async move { mount_folder(&mounter, &id, &point, false).await });
+        while host.catalogue.mounts().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let (unmounter, point) = (Arc::clone(&host), path.clone());
+        let unmounting = tokio::spawn(async move { unmount_folder(&unmounter, &point).await });
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            assert_eq!(host.catalogue.mounts().unwrap().len(), 1);
+        }
+        mounting.abort();
+        drop(slot);
+        let ended = unmounting.await.unwrap().unwrap();
+        assert_eq!(ended.snapshot, id.to_string());
+        assert!(host.catalogue.mounts().unwrap().is_empty());
     }
 }
