@@ -193,9 +193,8 @@ async fn make_all(
     if job.is_cancelled() {
         return Err(StoreError::Cancelled.into());
     }
+    host.catalogue.complete_containers(enrolled)?;
     for record in enrolled {
-        let ContainerRecord { namespace, id, .. } = record;
-        host.catalogue.complete_container(namespace, id)?;
         record.is_complete = true;
     }
     Ok(warnings)

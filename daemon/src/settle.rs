@@ -150,7 +150,7 @@ async fn adopt(host: &Arc<Host>, namespace: &Namespace, id: &str) -> Result<()> 
     }
     info!(%namespace, container = id, "Taking a restored container back into the catalogue");
     host.catalogue.insert_container(&record)?;
-    Ok(host.catalogue.complete_container(namespace, id)?)
+    Ok(host.catalogue.complete_containers(&[record])?)
 }
 
 /// Namespaces and ids of the folders below `all`.

@@ -45,14 +45,17 @@ impl Catalogue {
         })
     }
 
-    /// Marks it complete.
-    pub fn complete_container(&self, namespace: &Namespace, id: &str) -> Result<()> {
-        self.write("complete a container", |transaction| {
-            let changed = transaction.execute(
-                "UPDATE containers SET is_complete = 1 WHERE namespace = ? AND id = ?",
-                [namespace.as_str(), id],
-            )?;
-            require_known(changed, namespace, id)
+    /// Marks them complete, all or none.
+    pub fn complete_containers(&self, records: &[ContainerRecord]) -> Result<()> {
+        self.write("complete containers", |transaction| {
+            for ContainerRecord { namespace, id, .. } in records {
+                let changed = transaction.execute(
+                    "UPDATE containers SET is_complete = 1 WHERE namespace = ? AND id = ?",
+                    [namespace.as_str(), id],
+                )?;
+                require_known(changed, namespace, id)?;
+            }
+            Ok(())
         })
     }
 

@@ -38,8 +38,8 @@ pub(super) const CHANGES: [(&str, Change); 22] = [
     ("insert-container", |it| {
         it.insert_container(&container("new", id(3)))
     }),
-    ("complete-container", |it| {
-        it.complete_container(&namespace(), "old")
+    ("complete-containers", |it| {
+        it.complete_containers(&[container("old", id(3))])
     }),
     ("remove-container", |it| {
         it.remove_container(&namespace(), "old")
