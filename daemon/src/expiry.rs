@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use snap_store::{Error as StoreError, SnapshotId, SnapshotState};
+use snap_store::{
+    Catalogue, Error as StoreError, Result as StoreResult, SnapshotId, SnapshotState,
+};
 use tracing::{info, warn};
 
 use crate::{ballast, blocking, clock, error::Result, host::Host};
@@ -15,12 +17,30 @@ const FIRST_LOOK: Duration = Duration::from_secs(60);
 /// Once the first step is done the others cannot be refused; what they leave when the system fails is finished by
 /// the next look for expired snapshots, or by the next start.
 pub async fn remove(host: &Arc<Host>, ids: &[SnapshotId]) -> Result<()> {
+    let begun = ids.to_vec();
+    remove_begun_by(host, ids, move |catalogue| catalogue.begin_removal(&begun)).await
+}
+
+/// Removes one that had expired at `now`. Whether it still has is asked again in the change itself: a longer time to live
+/// that was acknowledged since the look holds.
+async fn expire(host: &Arc<Host>, id: SnapshotId, now: i64) -> Result<()> {
+    remove_begun_by(host, &[id], move |catalogue| {
+        catalogue.begin_expiry(&id, now)
+    })
+    .await
+}
+
+async fn remove_begun_by(
+    host: &Arc<Host>,
+    ids: &[SnapshotId],
+    begin: impl Fn(&Catalogue) -> StoreResult<()> + Send + 'static,
+) -> Result<()> {
     for id in ids {
         // A mount whose last user has just left may still be held elsewhere: that has to be in the catalogue first.
         host.mounts.release(host, id).await?;
     }
-    let (begin_host, begun) = (Arc::clone(host), ids.to_vec());
-    blocking(move || begin(&begin_host, &begun)).await?;
+    let begin_host = Arc::clone(host);
+    blocking(move || begin_with_room(&begin_host, begin)).await?;
     for id in ids {
         finish(host, *id).await?;
     }
@@ -28,10 +48,10 @@ pub async fn remove(host: &Arc<Host>, ids: &[SnapshotId]) -> Result<()> {
 }
 
 /// The first step; on a disk that is full to the last byte it takes the space that is kept for it.
-fn begin(host: &Host, ids: &[SnapshotId]) -> Result<()> {
-    match host.catalogue.begin_removal(ids) {
+fn begin_with_room(host: &Host, begin: impl Fn(&Catalogue) -> StoreResult<()>) -> Result<()> {
+    match begin(&host.catalogue) {
         Err(error) if error.is_full() && ballast::release(&host.config)? => {
-            Ok(host.catalogue.begin_removal(ids)?)
+            Ok(begin(&host.catalogue)?)
         }
         begun => Ok(begun?),
     }
@@ -77,9 +97,9 @@ async fn look(host: &Arc<Host>, now: i64) {
         counts.add(id, result);
     }
     for id in expired {
-        let (task_host, ids) = (Arc::clone(host), [id]);
+        let task_host = Arc::clone(host);
         let result = host
-            .change(async move { remove(&task_host, &ids).await })
+            .change(async move { expire(&task_host, id, now).await })
             .await;
         counts.add(id, result);
     }
@@ -101,7 +121,7 @@ impl Counts {
                 self.removed += 1;
             }
             Err(crate::Error::Store(StoreError::Busy { .. })) => self.in_use += 1,
-            // Somebody else was faster.
+            // Somebody else was faster, or has made its time to live longer.
             Err(crate::Error::Store(StoreError::NotFound { .. })) => {}
             Err(error) => {
                 warn!(snapshot = %id, %error, "Cannot remove a snapshot");
@@ -149,7 +169,7 @@ mod tests {
     use snap_store::MountRecord;
 
     use super::*;
-    use crate::fixture;
+    use crate::{error::Error, fixture};
 
     #[tokio::test]
     async fn the_expired_go_and_what_is_in_use_stays() {
@@ -178,6 +198,31 @@ mod tests {
             host.catalogue.get(&used).unwrap().state,
             SnapshotState::Active
         );
+    }
+
+    /// A look lists what has expired and removes one after the other, which takes its time. One that was given a longer time to
+    /// live meanwhile was removed all the same, although that had been acknowledged.
+    #[tokio::test]
+    async fn a_time_to_live_that_was_made_longer_since_the_look_holds() {
+        let (host, _folder) = fixture::host(|_| {});
+        let kept = fixture::snapshot(&host, "kept", Some(2000));
+        let later = fixture::snapshot(&host, "later", Some(2000));
+        assert_eq!(expired(&host, 3000).await.unwrap(), {
+            let mut both = vec![kept, later];
+            both.sort_unstable();
+            both
+        });
+        host.catalogue.set_expiry(&kept, None).unwrap();
+        host.catalogue.set_expiry(&later, Some(3001)).unwrap();
+        for id in [kept, later] {
+            let refused = expire(&host, id, 3000).await.unwrap_err();
+            let is_left = matches!(refused, Error::Store(StoreError::NotFound { .. }));
+            assert!(is_left, "{refused}");
+            let state = host.catalogue.get(&id).unwrap().state;
+            assert_eq!(state, SnapshotState::Active);
+        }
+        expire(&host, later, 3001).await.unwrap();
+        assert!(host.catalogue.get(&later).is_err());
     }
 
     #[tokio::test]

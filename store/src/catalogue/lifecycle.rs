@@ -123,18 +123,25 @@ impl Catalogue {
     /// Active or Failed → Deleting, names taken away. All of them or none: `Busy` when one is Creating or attached.
     /// One that is Deleting already may be among them, so that a removal that was cut short can be asked for again.
     pub fn begin_removal(&self, ids: &[SnapshotId]) -> Result<()> {
-        use SnapshotState::{Active, Deleting, Failed};
         self.write("begin a removal", |transaction| {
-            for id in ids {
-                require(transaction, id, &[Active, Failed, Deleting])?;
-                users::require_unused(transaction, id)?;
-                transaction.execute("DELETE FROM names WHERE snapshot = ?", [id.as_bytes()])?;
-                transaction.execute(
-                    "UPDATE snapshots SET state = 'deleting' WHERE id = ?",
-                    [id.as_bytes()],
-                )?;
+            ids.iter().try_for_each(|id| delete(transaction, id))
+        })
+    }
+
+    /// The same for one that has expired at `now`; `NotFound` when it has not, or no longer: somebody has made its time to
+    /// live longer since it was listed.
+    pub fn begin_expiry(&self, id: &SnapshotId, now: i64) -> Result<()> {
+        self.write("begin the removal of an expired snapshot", |transaction| {
+            let sql = "SELECT count(*) FROM snapshots WHERE id = ? AND expires_at <= ?";
+            let expired: i64 =
+                transaction.query_row(sql, params![id.as_bytes(), now], |row| row.get(0))?;
+            if expired == 0 {
+                return Err(Failure::Situation(Error::NotFound {
+                    what: "Expired snapshot",
+                    name: id.to_string(),
+                }));
             }
-            Ok(())
+            delete(transaction, id)
         })
     }
 
@@ -146,6 +153,19 @@ impl Catalogue {
             Ok(())
         })
     }
+}
+
+/// Active or Failed → Deleting, as [`Catalogue::begin_removal`] says.
+fn delete(transaction: &Transaction<'_>, id: &SnapshotId) -> Result<(), Failure> {
+    use SnapshotState::{Active, Deleting, Failed};
+    require(transaction, id, &[Active, Failed, Deleting])?;
+    users::require_unused(transaction, id)?;
+    transaction.execute("DELETE FROM names WHERE snapshot = ?", [id.as_bytes()])?;
+    transaction.execute(
+        "UPDATE snapshots SET state = 'deleting' WHERE id = ?",
+        [id.as_bytes()],
+    )?;
+    Ok(())
 }
 
 fn add(

@@ -14,13 +14,14 @@ use crate::disk::doubles::{Outcome, conclude, seeds};
 pub(super) type Change = fn(&Catalogue) -> Result<()>;
 
 /// Every change there is, each of which succeeds on what [`prepared`] makes.
-pub(super) const CHANGES: [(&str, Change); 22] = [
+pub(super) const CHANGES: [(&str, Change); 23] = [
     ("insert", |it| it.insert(&record(id(9), 90), LIMIT)),
     ("activate", |it| {
         it.activate(&manifest(id(2), 20, Some("app:v2"))).map(drop)
     }),
     ("fail", |it| it.fail(&id(2), "the disk is full")),
     ("begin-removal", |it| it.begin_removal(&[id(1), id(4)])),
+    ("begin-expiry", |it| it.begin_expiry(&id(1), i64::MAX)),
     ("finish-removal", |it| it.finish_removal(&id(5))),
     ("set-name", |it| it.set_name(&id(3), &"app:v1".parse()?)),
     ("remove-name", |it| {
