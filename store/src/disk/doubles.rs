@@ -5,6 +5,7 @@ mod matrix;
 mod recording;
 
 use std::{
+    fmt,
     io::{self, ErrorKind},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -36,6 +37,20 @@ struct Fault {
     lasts: bool,
 }
 
+/// What somebody else does in the middle of what is tried: just before a folder is listed.
+struct Meddling {
+    folder: PathBuf,
+    meddle: Box<dyn FnOnce() + Send>,
+}
+
+impl fmt::Debug for Meddling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Meddling")
+            .field("folder", &self.folder)
+            .finish_non_exhaustive()
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     content: Content,
@@ -45,6 +60,7 @@ struct State {
     is_full: bool,
     failed_op: Option<&'static str>,
     recording: Option<Recording>,
+    meddling: Option<Meddling>,
 }
 
 /// The disk; clones are the same one.
@@ -60,6 +76,14 @@ impl MemoryDisk {
             steps_left: step,
             kind,
             lasts,
+        });
+    }
+
+    /// Does something just before `folder` is listed the next time.
+    pub(crate) fn before_list(&self, folder: &Path, meddle: impl FnOnce() + Send + 'static) {
+        self.state().meddling = Some(Meddling {
+            folder: folder.to_owned(),
+            meddle: Box::new(meddle),
         });
     }
 
@@ -268,6 +292,11 @@ impl Disk for MemoryDisk {
     }
 
     fn list(&self, path: &Path) -> Result<Vec<String>> {
+        let is_meant = |meddling: &mut Meddling| meddling.folder == path;
+        let meddling = self.state().meddling.take_if(is_meant);
+        if let Some(Meddling { meddle, .. }) = meddling {
+            meddle();
+        }
         let state = self.state();
         match state.content.has_folder(path) {
             true => Ok(state.content.list(path)),

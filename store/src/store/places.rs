@@ -23,7 +23,14 @@ impl Store {
 
     /// What is wrong with the index as it lies on disk, for people; nothing when all of it is sound and it knows every pack.
     pub fn check_index(&self) -> Result<Vec<String>> {
-        Index::open(self.inner.disk.clone())?.problems()
+        let look = || Index::open(self.inner.disk.clone())?.problems();
+        let problems = look()?;
+        if problems.is_empty() {
+            return Ok(problems);
+        }
+        // A pack that is published between two glances looks forgotten: what is wrong still is so while nobody publishes.
+        let _turn = self.turn();
+        look()
     }
 
     /// Where the chunk is said to be, after a hard look.

@@ -297,3 +297,17 @@ fn content_of_several_chunks_is_a_list() {
     assert!(matches!(content, Content::List(_)));
     assert_eq!(draft.stats().read_bytes, length);
 }
+
+/// A pack that appears while the index is compared with the packs is not a pack the index has forgotten.
+#[test]
+fn what_is_published_while_the_index_is_checked_is_no_problem() {
+    let disk = MemoryDisk::default();
+    let store = store_on(&disk);
+    commit(&store, &[noise(1, 3000)]).unwrap();
+    let publisher = store.clone();
+    disk.before_list(Path::new(layout::PACKS), move || {
+        commit(&publisher, &[noise(2, 3000)]).unwrap();
+    });
+    assert_eq!(store.check_index().unwrap(), [""; 0]);
+    assert_eq!(store.manifests().unwrap().len(), 2);
+}
