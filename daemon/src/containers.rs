@@ -39,9 +39,10 @@ static TURN: Mutex<()> = Mutex::const_new(());
 /// # Errors
 /// When containerd answers, but not the question; while it is silent the status is `unknown`.
 pub async fn view(host: &Host, record: &ContainerRecord) -> Result<ContainerView> {
-    let task = match host.containerd.task(&record.namespace, &record.id).await {
+    let containerd = &host.containerd;
+    let task = match containerd.task_at_once(&record.namespace, &record.id).await {
         Ok(task) => task.map(|task| (task.status.as_str(), task.pid)),
-        Err(fault) if fault.is_silence() => Some((TaskStatus::Unknown.as_str(), 0)),
+        Err(fault) if fault.is_silence() => Some(("unknown", 0)),
         Err(fault) => return Err(fault.into()),
     };
     // A container without a task has been made, or has ended and been cleaned up after: it can be started either way.

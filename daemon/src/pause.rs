@@ -233,7 +233,10 @@ async fn resume(containerd: &Containerd, record: &PauseRecord) -> Resumed {
         Err(fault) if fault.is_silence() => return Resumed::Unanswered,
         Err(_) => {}
     }
-    match containerd.task(&namespace, record.container()).await {
+    match containerd
+        .task_at_once(&namespace, record.container())
+        .await
+    {
         Ok(Some(task)) if task.status == TaskStatus::Paused => {}
         Ok(_) => return Resumed::Yes,
         Err(_) => return Resumed::Unanswered,

@@ -239,6 +239,16 @@ impl Host {
     pub fn holders(&self) -> Result<Vec<u32>> {
         processes("snapshotd-mount hold", self.state())
     }
+
+    /// The process id of the container's shim.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn shim(&self, id: &str) -> Result<u32> {
+        let verb = format!("-namespace {} -id {id} ", self.namespace());
+        let found = processes(&verb, self.folder())?;
+        found.first().copied().context("The container has a shim")
+    }
 }
 
 /// The processes whose command line holds both.

@@ -3,6 +3,11 @@
 use std::{fs, os::unix::fs::PermissionsExt, process::Command, time::Duration};
 
 use anyhow::{Context, Result};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use snap_api::ContainerView;
 use snap_tests::{Answer, Host, HostOptions, Image, LoopFolder, noise};
 
 const USAGE: i32 = 2;
@@ -198,6 +203,41 @@ fn without_containerd_only_what_needs_it_fails() -> Result<()> {
     host.snap(&["restore", "site", "--id", "two"])?;
     assert_eq!(host.exec("two", "echo runs")?, "runs");
     Ok(())
+}
+
+#[test]
+fn a_shim_that_says_nothing_is_not_taken_for_a_container_that_has_ended() -> Result<()> {
+    let host = Host::start()?;
+    host.run_idle("one", Image::Busybox)?;
+    host.snap(&["create", "one", "--name", "site"])?;
+    host.snap(&["restore", "site", "--id", "two"])?;
+    for id in ["one", "two"] {
+        signal(&host, id, Signal::SIGSTOP)?;
+    }
+    let before = state(&host)?;
+    let answer = host.snapctl(["create", "one"])?;
+    assert_eq!(answer.code, UNAVAILABLE, "{answer:?}");
+    assert!(
+        answer.stderr.contains("its shim does not answer"),
+        "{answer:?}"
+    );
+    let answer = host.snapctl(["container", "stop", "two"])?;
+    assert_eq!(answer.code, UNAVAILABLE, "{answer:?}");
+    let listed: Vec<ContainerView> = host
+        .snapctl(["--output", "json", "container", "list"])?
+        .json()?;
+    assert_eq!(listed[0].status, "unknown");
+    assert_eq!(state(&host)?, before);
+    for id in ["one", "two"] {
+        signal(&host, id, Signal::SIGCONT)?;
+    }
+    host.snap(&["create", "one"])?;
+    assert_eq!(host.exec("two", "echo runs")?, "runs");
+    Ok(())
+}
+
+fn signal(host: &Host, id: &str, signal: Signal) -> Result<()> {
+    kill(Pid::from_raw(host.shim(id)?.cast_signed()), signal).context("Signal a shim")
 }
 
 #[test]

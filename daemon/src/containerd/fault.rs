@@ -45,6 +45,12 @@ pub enum Fault {
         /// The system's words.
         why: String,
     },
+    /// containerd answers, but the container's shim does not.
+    #[error("containerd cannot say whether container {name} runs: its shim does not answer")]
+    Unsaid {
+        /// The container.
+        name: String,
+    },
     /// It has not answered in time; it may still do what it was asked.
     #[error("containerd took more than {} s to {op} {name}", limit.as_secs())]
     TimedOut {
@@ -76,10 +82,13 @@ impl Fault {
         }
     }
 
-    /// True when nothing can be said of the thing, because containerd does not answer.
+    /// True when nothing can be said of the thing, because containerd or a shim does not answer.
     #[must_use]
     pub fn is_silence(&self) -> bool {
-        matches!(self, Self::Unavailable { .. } | Self::TimedOut { .. })
+        matches!(
+            self,
+            Self::Unavailable { .. } | Self::Unsaid { .. } | Self::TimedOut { .. }
+        )
     }
 }
 
@@ -90,6 +99,7 @@ impl From<Fault> for ErrorReport {
             Fault::Exists { .. } => (ErrorCode::Conflict, "exists-in-containerd"),
             Fault::Refused { .. } => (ErrorCode::Internal, "containerd-refused"),
             Fault::Unavailable { .. } => (ErrorCode::Unavailable, "containerd-away"),
+            Fault::Unsaid { .. } => (ErrorCode::Unavailable, "shim-silent"),
             Fault::TimedOut { .. } => (ErrorCode::Unavailable, "containerd-slow"),
         };
         let report = Self::new(code, reason, fault.to_string());
@@ -98,6 +108,9 @@ impl From<Fault> for ErrorReport {
                 report.hint(format!("Is containerd running at {}?", path.display()))
             }
             Fault::NotFound { .. } => report.hint("Check the id and the namespace"),
+            Fault::Unsaid { .. } => {
+                report.hint("Try again; on a host without free processors it may take a while")
+            }
             Fault::Exists { .. } => report.hint("Choose another id"),
             Fault::Refused { .. } | Fault::TimedOut { .. } => report,
         }

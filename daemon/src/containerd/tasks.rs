@@ -11,9 +11,12 @@ use containerd_client::{
     types::v1::Status,
 };
 use snap_store::Namespace;
+use tracing::warn;
 
 use super::{CHANGE_LIMIT, Containerd, Fault, Mount, READ_LIMIT, in_namespace};
 
+/// A shim that does not answer has hung, or has no processor just now.
+const STATE_ATTEMPTS: u32 = 3;
 /// Somebody stands still meanwhile, and there is another way to thaw.
 const RESUME_LIMIT: Duration = Duration::from_secs(3);
 
@@ -37,8 +40,6 @@ pub enum TaskStatus {
     Paused,
     /// Ended, not deleted.
     Stopped,
-    /// Its shim does not know.
-    Unknown,
 }
 
 impl TaskStatus {
@@ -50,14 +51,31 @@ impl TaskStatus {
             Self::Running => "running",
             Self::Paused => "paused",
             Self::Stopped => "stopped",
-            Self::Unknown => "unknown",
         }
     }
 }
 
 impl Containerd {
-    /// The container's task; `None` when containerd positively says that it has none.
+    /// The container's task; `None` when containerd positively says that it has none. Asks again when containerd cannot tell where it
+    /// stands, which is silence in the end.
     pub async fn task(&self, namespace: &Namespace, id: &str) -> Result<Option<Task>, Fault> {
+        for _ in 1..STATE_ATTEMPTS {
+            match self.task_at_once(namespace, id).await {
+                Err(Fault::Unsaid { .. }) => {
+                    warn!(container = id, "Nobody says where a task stands");
+                }
+                told => return told,
+            }
+        }
+        self.task_at_once(namespace, id).await
+    }
+
+    /// The same, asked once.
+    pub async fn task_at_once(
+        &self,
+        namespace: &Namespace,
+        id: &str,
+    ) -> Result<Option<Task>, Fault> {
         let mut client = self.tasks().await?;
         let request = GetRequest {
             container_id: id.to_owned(),
@@ -68,16 +86,23 @@ impl Containerd {
         let Some(answer) = Fault::absent_as_none(answer.await)? else {
             return Ok(None);
         };
-        Ok(answer.process.map(|process| Task {
-            pid: process.pid,
-            status: match process.status() {
-                Status::Created => TaskStatus::Created,
-                Status::Running => TaskStatus::Running,
-                Status::Paused | Status::Pausing => TaskStatus::Paused,
-                Status::Stopped => TaskStatus::Stopped,
-                Status::Unknown => TaskStatus::Unknown,
-            },
-        }))
+        let Some(process) = answer.process else {
+            return Ok(None);
+        };
+        let status = match process.status() {
+            Status::Created => TaskStatus::Created,
+            Status::Running => TaskStatus::Running,
+            Status::Paused | Status::Pausing => TaskStatus::Paused,
+            Status::Stopped => TaskStatus::Stopped,
+            // So containerd answers when the shim has not within two seconds.
+            Status::Unknown => {
+                return Err(Fault::Unsaid {
+                    name: id.to_owned(),
+                });
+            }
+        };
+        let pid = process.pid;
+        Ok(Some(Task { pid, status }))
     }
 
     /// Freezes the container.
