@@ -23,6 +23,9 @@ use crate::{
 /// nobody shall lose a snapshot to that before they could look.
 pub(crate) const IMPORT_GRACE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// What the daemon keeps of decoded chunks: pages of trees alone, each of which is read once or twice; files are for mount servers.
+const CACHE_BYTES: u64 = 8 << 20;
+
 /// The running daemon's parts; shared by all tasks.
 #[derive(Debug)]
 pub struct Host {
@@ -57,6 +60,7 @@ pub struct Host {
 impl Host {
     /// The host of a store and a catalogue that are open.
     pub fn new(config: Config, store: Store, catalogue: Arc<Catalogue>) -> Result<Arc<Self>> {
+        store.set_cache_bytes(CACHE_BYTES);
         let host = Arc::new(Self {
             marks: Marks::load(&catalogue)?,
             scrub: Scrub::load(&catalogue)?,
