@@ -10,7 +10,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 BINARIES := snapshotd snapshotd-mount snapctl
 export PATH := $(TARGET)/tools/bin:$(PATH)
 
-.PHONY: help demo build test test-long bench check fuzz fmt doc install clean
+.PHONY: help demo build test test-long soak bench check fuzz fmt doc install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,11 @@ test-long: ## The same with many more rounds of the random ones
 	@scripts/setup test
 	cargo build --locked --workspace --bins
 	SNAP_ROUNDS=long scripts/test --profile long
+
+soak: ## Do everything at random for half an hour, with kills, and keep account (SOAK_MINUTES, SOAK_SEED); as root
+	@scripts/setup test
+	cargo build --locked --workspace --bins --example soak
+	$(TARGET)/debug/examples/soak
 
 bench: ## Measure, with a yardstick beside each figure; as root
 	@scripts/setup bench

@@ -140,6 +140,29 @@ impl Tree {
         self
     }
 
+    /// The same tree as a snapshot of it has it: a file has as many links as it has names here. Overlayfs still counts those
+    /// of a lower file that the upper has replaced.
+    #[must_use]
+    pub fn with_links_inside(mut self) -> Self {
+        let mut names = HashMap::<PathBuf, u64>::new();
+        for first in self
+            .nodes
+            .values()
+            .filter_map(|node| node.first_name.clone())
+        {
+            *names.entry(first).or_default() += 1;
+        }
+        for node in self.nodes.values_mut() {
+            if let Some(first) = &node.first_name {
+                node.links = names[first];
+            }
+            if node.links == 1 {
+                node.first_name = None;
+            }
+        }
+        self
+    }
+
     fn descend(&mut self, folder: &OwnedFd, path: &Path) -> Result<()> {
         let shown = || format!("List {}", path.display());
         for entry in Dir::read_from(folder).with_context(shown)? {

@@ -104,6 +104,16 @@ impl Daemon {
         self.child.wait().context("Wait for snapshotd").map(drop)
     }
 
+    /// Kills it, starts it again and waits until it answers.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn kill_and_start_again(self) -> Result<Self> {
+        let places = self.places.clone();
+        self.kill()?;
+        Self::start(&places)
+    }
+
     fn signal(&self, signal: Signal) -> Result<()> {
         let pid = Pid::from_raw(self.child.id().cast_signed());
         kill(pid, signal).context("Signal snapshotd")

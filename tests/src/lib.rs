@@ -73,6 +73,12 @@ impl Dice {
         Self(seed)
     }
 
+    /// Dice whose row is that of the seed, so that it can be thrown again.
+    #[must_use]
+    pub const fn from_seed(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// The next number, below `limit`.
     pub fn below(&mut self, limit: u64) -> u64 {
         self.0 = self
