@@ -10,7 +10,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 BINARIES := snapshotd snapshotd-mount snapctl
 export PATH := $(TARGET)/tools/bin:$(PATH)
 
-.PHONY: help demo build test test-long soak bench check fuzz fmt doc install clean
+.PHONY: help demo build test test-long test-vm soak bench check fuzz fmt doc install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,11 @@ soak: ## Do everything at random for half an hour, with kills, and keep account 
 	@scripts/setup test
 	cargo build --locked --workspace --bins --example soak
 	$(TARGET)/debug/examples/soak
+
+test-vm: ## Try it on a whole Debian machine under qemu, with power cuts (VM_ROUNDS, VM_KERNEL=stable|backports)
+	@scripts/setup vm
+	cargo build --release --locked --bins
+	scripts/vm
 
 bench: ## Measure, with a yardstick beside each figure; as root
 	@scripts/setup bench
