@@ -141,17 +141,28 @@ fn is_below(path: &[u8], top: &[u8]) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
+/// Reads everything; what could be read before can be read still.
+fn read_no_worse(
+    store: &Store,
+    (ground, case): (&Ground, &Case),
+    before: &[Reading],
+    tally: &mut Tally,
+    what: &str,
+) {
+    let after = read_all(store, ground, case, tally);
+    for (after, before) in after.iter().zip(before) {
+        assert!(
+            after.is_as_good_as(before),
+            "{what} made it worse: {before:?}, {after:?}"
+        );
+    }
+}
+
 /// What a writer does, one thing after the other; after each, what could be read before can be read still.
 fn try_writing(ground: &Ground, case: &Case, before: &[Reading], tally: &mut Tally) {
     let store = ground.open(Access::ReadWrite).unwrap();
     let holds = |store: &Store, tally: &mut Tally, what: &str| {
-        let after = read_all(store, ground, case, tally);
-        for (after, before) in after.iter().zip(before) {
-            assert!(
-                after.is_as_good_as(before),
-                "{what} made it worse: {before:?}, {after:?}"
-            );
-        }
+        read_no_worse(store, (ground, case), before, tally, what);
     };
     holds(&store, tally, "opening");
     let fresh = create(&store, tree(77));
@@ -186,14 +197,7 @@ fn try_writing(ground: &Ground, case: &Case, before: &[Reading], tally: &mut Tal
 fn try_repairing(ground: &Ground, case: &Case, before: &[Reading], tally: &mut Tally) {
     let store = ground.open(Access::ReadWrite).unwrap();
     let holds = |store: &Store, tally: &mut Tally, what: &str| {
-        let after = read_all(store, ground, case, tally);
-        for (after, before) in after.iter().zip(before) {
-            assert!(
-                after.is_as_good_as(before),
-                "{what} made it worse: {before:?}, {after:?}"
-            );
-        }
-        after
+        read_no_worse(store, (ground, case), before, tally, what);
     };
     let found = ground.found();
     mend(&store, true);

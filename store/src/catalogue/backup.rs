@@ -38,21 +38,11 @@ impl Catalogue {
     /// waits for it: it has a connection of its own. The copy is checked and durable before it has its name; a copy
     /// that is there already is replaced, any other file is `Exists`.
     pub fn back_up(&self, target: &Path) -> Result<u64> {
-        let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else {
-            return Err(Error::Invalid {
-                what: "file name",
-                why: format!("{} names no file", target.display()),
-            });
-        };
-        let parent = match parent.as_os_str().is_empty() {
-            true => Path::new("."),
-            false => parent,
-        };
-        let disk = HostDisk::open(parent)?;
-        require_replaceable(&disk, name, target)?;
+        let (disk, name) = place::of(target)?;
+        require_replaceable(&disk, name.as_os_str(), target)?;
         // A path of text, which is all SQLite takes, whatever bytes the folder's own path has.
         let through = format!("/proc/self/fd/{}", disk.as_fd().as_raw_fd());
-        self.back_up_on(&disk, &through, Path::new(name))
+        self.back_up_on(&disk, &through, &name)
     }
 
     /// The same, as the file `name` in the folder of `disk`, which SQLite reaches by the path `through`.
