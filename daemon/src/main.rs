@@ -10,6 +10,9 @@ use std::{
 
 use snap_daemon::{Config, config, logs, run};
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Flags, variables or the configuration file are wrong.
 const EXIT_CONFIG: u8 = 2;
 /// How long blocking work that nobody waits for any more may keep the process.

@@ -9,6 +9,9 @@ use tracing::error;
 mod commands;
 mod upkeep;
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Serves snapshots as file systems.
 ///
 /// The daemon starts `serve` and `hold` itself; `mount` is for people, benchmarks and rescue: it needs the store

@@ -220,24 +220,23 @@ pub(super) async fn start_ready(command: &mut Command, log: &Path) -> Result<(Ch
         .current_dir("/")
         // Sockets, watchdog and descriptors that systemd gave are the daemon's alone.
         .env_clear()
-        // A process with few threads has no use for an arena a thread.
-        .env("MALLOC_ARENA_MAX", "2")
         // Until it has a session of its own, a terminal's interrupt must not reach it.
         .process_group(0);
     let mut child = command
         .spawn()
         .map_err(Error::io("start", Path::new(&program)))?;
-    let mut line = String::new();
+    let (mut line, mut is_late) = (String::new(), false);
     if let Some(stdout) = child.stdout.take() {
         let mut stdout = BufReader::new(stdout);
-        let _ = tokio::time::timeout(READY_TIMEOUT, stdout.read_line(&mut line)).await;
+        let told = tokio::time::timeout(READY_TIMEOUT, stdout.read_line(&mut line)).await;
+        is_late = told.is_err();
     }
     let server = child.id().and_then(ServerId::of);
     match server {
         Some(server) if line == "ready\n" => Ok((child, server)),
         _ => {
             let _ = child.kill().await;
-            Err(not_ready(Path::new(&program), log))
+            Err(not_ready(Path::new(&program), log, is_late))
         }
     }
 }
@@ -291,10 +290,23 @@ impl Watched {
     }
 }
 
-fn not_ready(program: &Path, log: &Path) -> Error {
-    let message = format!("{} does not serve: {}", program.display(), last_words(log));
+fn not_ready(program: &Path, log: &Path, is_late: bool) -> Error {
+    let (program, said) = (program.display(), last_words(log));
+    let (message, hint) = match is_late {
+        true => (
+            format!(
+                "{program} was not ready after {} s: {said}",
+                READY_TIMEOUT.as_secs()
+            ),
+            "Try again; a host without free processors, or a slow disk, may keep it waiting",
+        ),
+        false => (
+            format!("{program} does not serve: {said}"),
+            "Look at the daemon's log, and run `snapctl verify` when it speaks of damage",
+        ),
+    };
     ErrorReport::new(ErrorCode::Unavailable, "mount-server-failed", message)
-        .hint("Look at the daemon's log, and run `snapctl verify` when it speaks of damage")
+        .hint(hint)
         .into()
 }
 
