@@ -8,6 +8,8 @@ use std::{
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -26,6 +28,9 @@ mod overlay;
 
 pub use overlay::{mount_overlay, mount_overlay_restricted};
 
+/// A look at a mount point, by us or by anybody who lists mounts or makes a container, uses the mount for an instant, as does whoever
+/// has just been killed; such a use is waited for this long.
+const PASSING_USE: Duration = Duration::from_millis(500);
 /// The FUSE device.
 const DEVICE: &str = "/dev/fuse";
 /// What `/proc/mounts` shows as the type is `fuse.` and this.
@@ -141,18 +146,24 @@ pub fn unmount(target: &Path) -> Result<()> {
     }
 }
 
-/// Unmounts `target` unless somebody uses it; no error when nothing is mounted there.
+/// Unmounts `target` unless somebody goes on using it; no error when nothing is mounted there. Blocks for up to [`PASSING_USE`].
 ///
 /// # Errors
 /// [`Error::Busy`] when a process has a file open or its working folder in it; it stays mounted.
 pub fn unmount_idle(target: &Path) -> Result<()> {
-    match rustix::mount::unmount(target, UnmountFlags::NOFOLLOW) {
-        Err(Errno::BUSY) => Err(Error::Busy {
-            what: "Mount",
-            name: target.display().to_string(),
-            why: "is in use by a process".to_owned(),
-        }),
-        other => gone(target, other),
+    let begun = Instant::now();
+    loop {
+        match rustix::mount::unmount(target, UnmountFlags::NOFOLLOW) {
+            Err(Errno::BUSY) if begun.elapsed() < PASSING_USE => sleep(PASSING_USE / 25),
+            Err(Errno::BUSY) => {
+                return Err(Error::Busy {
+                    what: "Mount",
+                    name: target.display().to_string(),
+                    why: "is in use by a process".to_owned(),
+                });
+            }
+            other => return gone(target, other),
+        }
     }
 }
 
