@@ -79,6 +79,7 @@ fn change_one(one: &Path, other: &Path, dice: &mut Dice) -> Result<u64> {
         1 if one != other && is_file => fs::rename(one, other)?,
         2 if one != other && is_file => {
             absent_is_fine(fs::remove_file(other))?;
+            make_new(one)?;
             fs::hard_link(one, other)?;
         }
         3 => {
@@ -110,6 +111,13 @@ fn change_one(one: &Path, other: &Path, dice: &mut Dice) -> Result<u64> {
         }
     }
     Ok(0)
+}
+
+/// What is linked to a file of a lower layer may show another inode number than it, so a copy takes its place first.
+fn make_new(one: &Path) -> io::Result<()> {
+    let copy = one.with_extension("copy");
+    fs::copy(one, &copy)?;
+    fs::rename(&copy, one)
 }
 
 fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {

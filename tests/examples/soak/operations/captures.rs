@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use snap_api::{SnapshotState, SnapshotView};
-use snap_tests::{Tree, text};
+use snap_tests::{Answer, Tree, text};
 
 use crate::{
     client::{CONFLICT, Client, NOT_FOUND, Said, unexpected},
@@ -219,9 +219,16 @@ impl Worker {
     }
 }
 
-/// The record is not found: right when it may have expired.
+/// The record is not found, or on its way out: right when it may have expired.
 pub(crate) fn gone(record: &mut Record, said: Said) -> Result<()> {
+    let goes = |answer: &Answer| {
+        answer.code == CONFLICT
+            && answer.stderr.contains("is being removed")
+            && !record.must_be_there()
+    };
     match said {
+        // Whoever waits for what has expired sees it go.
+        Said::Refused(answer) if goes(&answer) => Ok(()),
         Said::Refused(answer) if answer.code == NOT_FOUND && !record.must_be_there() => {
             record.went();
             Ok(())
