@@ -15,6 +15,7 @@ mod error;
 pub mod fuzz_targets;
 mod health;
 mod job;
+mod naming;
 mod path;
 mod repair;
 mod request;
@@ -26,6 +27,7 @@ pub use client::{Client, ConnectError};
 pub use error::{ErrorCode, ErrorReport};
 pub use health::*;
 pub use job::*;
+pub use naming::*;
 pub use path::WirePath;
 pub use repair::*;
 pub use request::*;
@@ -35,8 +37,9 @@ pub use view::*;
 
 /// Major version of the protocol; a client and a daemon that differ in it refuse each other.
 pub const PROTOCOL_MAJOR: u32 = 1;
-/// Minor version: methods and fields are only ever added within a major version.
-pub const PROTOCOL_MINOR: u32 = 0;
+/// Minor version: methods and fields are only ever added within a major version. A daemon ignores fields it does not know, so a client
+/// asks nothing of it that came with a later one. 1: versions, immutable tags, pins.
+pub const PROTOCOL_MINOR: u32 = 1;
 /// Largest frame either side accepts, in bytes: a full page of listings is far below it.
 pub const MAX_FRAME_BYTES: usize = 4 << 20;
 /// Most items one page of a listing carries.

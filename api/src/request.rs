@@ -47,7 +47,7 @@ pub struct CreateRequest {
     pub namespace: String,
     /// What to capture.
     pub source: CreateSource,
-    /// `NAME` or `NAME:TAG`; `NAME:latest` is moved to the new snapshot in any case.
+    /// `NAME` or `NAME:TAG`; the new snapshot is the next version of NAME, and `NAME:latest` is moved to it in any case.
     #[serde(default)]
     pub name: Option<String>,
     /// How long to keep it.
@@ -199,6 +199,9 @@ pub struct RemoveRequest {
     pub namespace: String,
     /// The snapshots.
     pub references: Vec<String>,
+    /// Also those that bear immutable tags.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// Sets when a snapshot expires.
@@ -224,6 +227,15 @@ pub struct TagRequest {
     /// Take the name away instead of giving it.
     #[serde(default)]
     pub remove: bool,
+    /// Further names to give, all of them or none.
+    #[serde(default)]
+    pub more: Vec<String>,
+    /// The names given neither move nor go from now on.
+    #[serde(default)]
+    pub immutable: bool,
+    /// Take the name away although it is immutable.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// Changes labels.

@@ -7,6 +7,9 @@ use crate::{
     error::ErrorReport,
     health::{DoctorReport, MountsUpgraded, Status},
     job::{JobStarted, JobView},
+    naming::{
+        HistoryRequest, Moves, MovesRequest, PinRequest, RollbackRequest, RolledBack, VersionView,
+    },
     repair::RepairRequest,
     request::{
         ContainerRequest, CopyRequest, CreateRequest, DiffRequest, HelloRequest, JobRequest,
@@ -83,4 +86,12 @@ pub trait Snapshotd {
     async fn collect_start(request: CollectRequest) -> Answer<JobStarted>;
     /// Starts mending the store.
     async fn repair_start(request: RepairRequest) -> Answer<JobStarted>;
+    /// Versions of a name, newest first.
+    async fn history(request: HistoryRequest) -> Answer<Page<VersionView>>;
+    /// Where `latest` of a name went.
+    async fn moves(request: MovesRequest) -> Answer<Moves>;
+    /// Moves `latest` of a name to an older version, or back.
+    async fn rollback(request: RollbackRequest) -> Answer<RolledBack>;
+    /// Lets a snapshot stay, or go again.
+    async fn pin_set(request: PinRequest) -> Answer<SnapshotView>;
 }

@@ -55,6 +55,15 @@ pub struct SnapshotView {
     pub reason: Option<String>,
     /// `NAME:TAG`, every one that points here.
     pub names: Vec<String>,
+    /// Those of them that neither move nor go.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub immutable: Vec<String>,
+    /// `NAME:NUMBER`, what it is a version of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub versions: Vec<String>,
+    /// True when it neither expires nor can be removed.
+    #[serde(default)]
+    pub pinned: bool,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// The container or folder it was made from.
@@ -69,7 +78,7 @@ pub struct SnapshotView {
     /// When it expires; absent for never; RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
-    /// True when that time is past.
+    /// True when that time is past and it is not pinned.
     pub expired: bool,
     /// When it was last restored or mounted; RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -10,8 +10,8 @@ use crate::{
     screen::{Output, Screen},
     session::Session,
     verbs::{
-        backup, browse, collect, containers, create, generate, jobs, mounts, naming, repair,
-        restore, snapshots, upkeep,
+        backup, browse, collect, containers, create, generate, history, jobs, mounts, naming,
+        repair, restore, snapshots, upkeep,
     },
 };
 
@@ -22,7 +22,8 @@ use crate::{
 /// daemon `snapshotd`; this command asks it over a Unix socket.
 ///
 /// Wherever a verb takes a REF, it may be a snapshot's id, the first digits of the id (at least 4, and enough to tell it
-/// from others), NAME or NAME:TAG. NAME alone means NAME:latest, which every `create --name NAME` moves to its snapshot.
+/// from others), NAME, NAME:TAG or NAME:NUMBER, a version. NAME alone means NAME:latest, which every `create --name NAME` moves
+/// to its snapshot, the next version of NAME.
 #[derive(Debug, Parser)]
 #[command(name = "snapctl", version, after_help = exit_codes_help(), max_term_width = 100)]
 pub(crate) struct Cli {
@@ -83,6 +84,10 @@ enum Verb {
     Ttl(naming::TtlArgs),
     Tag(naming::TagArgs),
     Untag(naming::UntagArgs),
+    History(history::HistoryArgs),
+    Rollback(history::RollbackArgs),
+    Pin(naming::PinArgs),
+    Unpin(naming::UnpinArgs),
     Label(naming::LabelArgs),
     Mount(mounts::MountArgs),
     #[command(visible_alias = "umount")]
@@ -158,6 +163,10 @@ async fn dispatch(session: &Session, verb: Verb) -> Result<(), Failure> {
         Verb::Ttl(args) => naming::ttl(session, args).await,
         Verb::Tag(args) => naming::tag(session, args).await,
         Verb::Untag(args) => naming::untag(session, args).await,
+        Verb::History(args) => history::history(session, args).await,
+        Verb::Rollback(args) => history::rollback(session, args).await,
+        Verb::Pin(args) => naming::pin(session, args).await,
+        Verb::Unpin(args) => naming::unpin(session, args).await,
         Verb::Label(args) => naming::label(session, args).await,
         Verb::Mount(args) => mounts::mount(session, args).await,
         Verb::Unmount(args) => mounts::unmount(session, args).await,

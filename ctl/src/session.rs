@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use serde::Serialize;
-use snap_api::{Client, ErrorReport, Page};
+use snap_api::{Client, ErrorCode, ErrorReport, Page};
 use tarpc::{client::RpcError, context::Context};
 
 use crate::{
@@ -17,6 +17,9 @@ const CALL_LIMIT: Duration = Duration::from_secs(120);
 
 /// How long a call may take that deals with everything the daemon has.
 const LONG_LIMIT: Duration = Duration::from_secs(60 * 60);
+
+/// The minor version of the protocol that versions of names, immutable tags and pins came with.
+pub(crate) const VERSIONS: u32 = 1;
 
 const CALL_HINT: &str = "whether the daemon did it is not known; look with `snapctl list` or `snapctl container list`, and at `journalctl -u snapshotd`";
 
@@ -45,6 +48,20 @@ impl Session {
             namespace,
             screen,
         })
+    }
+
+    /// Refuses to ask for what the daemon is too old to know: it would pass over it in silence.
+    pub(crate) fn require(&self, minor: u32) -> Result<(), Failure> {
+        let hello = self.client.hello();
+        if hello.minor >= minor {
+            return Ok(());
+        }
+        let message = format!("snapshotd {} is too old for this", hello.version);
+        Err(
+            ErrorReport::new(ErrorCode::Unavailable, "protocol-version", message)
+                .hint("install the daemon of this release and restart it: `systemctl restart snapshotd`")
+                .into(),
+        )
     }
 
     /// The context of a call that is answered soon.

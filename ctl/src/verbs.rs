@@ -6,6 +6,7 @@ pub(crate) mod collect;
 pub(crate) mod containers;
 pub(crate) mod create;
 pub(crate) mod generate;
+pub(crate) mod history;
 pub(crate) mod jobs;
 pub(crate) mod mounts;
 pub(crate) mod naming;

@@ -21,6 +21,7 @@ use crate::{
     host::Host,
     jobs::JobHandle,
     pause::PauseGuard,
+    turns::Turn,
     views,
 };
 
@@ -73,6 +74,8 @@ struct Captured {
     manifest: Manifest,
     stats: DraftStats,
     warnings: Vec<String>,
+    /// The turn of its name: its manifest holds a number that the catalogue has yet to give.
+    turn: Option<Turn>,
 }
 
 /// What the second pass and the builds after it came to.
@@ -89,6 +92,9 @@ struct Taken {
 /// The first thing that would make `create` fail.
 pub async fn check(host: &Arc<Host>, plan: &CreatePlan) -> Result<()> {
     Exclude::new(&plan.exclude)?;
+    if let Some(name) = &plan.name {
+        host.catalogue.require_free(&plan.namespace, name)?;
+    }
     relief::admit(host).await?;
     facts::check_space(&host.config)?;
     Subject::inspect(host, plan).await.map(drop)
@@ -108,8 +114,10 @@ pub async fn create(host: &Arc<Host>, plan: CreatePlan, job: &JobHandle) -> Resu
     host.catalogue.insert(&creating(&plan, &subject), limit)?;
     let made = async {
         let capturing = capture(host, &plan, subject, job);
-        let captured = facts::within_reserve(&host.config, job, capturing).await?;
+        let mut captured = facts::within_reserve(&host.config, job, capturing).await?;
         let record = host.catalogue.activate(&captured.manifest)?;
+        captured.turn = None;
+        captured.warnings.extend(unmoved(&plan, &record));
         Ok((captured, record))
     };
     match made.await {
@@ -141,13 +149,21 @@ async fn capture(
     let (draft, taken) = take(host, plan, draft, parts, job).await?;
 
     subject.warnings.extend(taken.tree.warnings.iter().cloned());
-    let manifest = manifest(plan, &subject, &taken);
-    let (manifest, stats) = commit(host, plan, draft, manifest, job).await?;
+    let mut manifest = manifest(plan, &subject, &taken);
+    let draft = look_back(host, plan, draft, &manifest, job).await?;
+    let mut turn = None;
+    if let Some(name) = &plan.name {
+        let key = (plan.namespace.clone(), name.name().to_owned());
+        turn = Some(host.turns.wait(&key).await);
+        manifest.version = host.catalogue.next_version(&plan.namespace, name)?;
+    }
+    let (manifest, stats) = commit(draft, manifest, job).await?;
     taken.parts.remember().await;
     Ok(Captured {
         manifest,
         stats,
         warnings: subject.warnings,
+        turn,
     })
 }
 
@@ -193,23 +209,36 @@ async fn take(
 /// Signal 9: what is stopped while it stands still gets no chance to change what was captured.
 const KILL: u32 = 9;
 
-/// Makes the snapshot durable, and reads it back before that when asked to.
-async fn commit(
+/// Reads everything back before it is made durable, when asked to.
+async fn look_back(
     host: &Arc<Host>,
     plan: &CreatePlan,
+    draft: Draft,
+    manifest: &Manifest,
+    job: &JobHandle,
+) -> Result<Draft> {
+    facts::check_space(&host.config)?;
+    if !plan.verify {
+        return Ok(draft);
+    }
+    let (store, manifest, job) = (host.store.clone(), manifest.clone(), job.clone());
+    blocking(move || -> Result<Draft> {
+        job.phase("verify");
+        draft.publish_chunks()?;
+        facts::verify(&store, &manifest, &job)?;
+        Ok(draft)
+    })
+    .await
+}
+
+/// Makes the snapshot durable.
+async fn commit(
     draft: Draft,
     manifest: Manifest,
     job: &JobHandle,
 ) -> Result<(Manifest, DraftStats)> {
-    let (store, verify, job) = (host.store.clone(), plan.verify, job.clone());
-    let config = host.config.clone();
+    let job = job.clone();
     let committing = move || -> Result<_> {
-        facts::check_space(&config)?;
-        if verify {
-            job.phase("verify");
-            draft.publish_chunks()?;
-            facts::verify(&store, &manifest, &job)?;
-        }
         job.phase("commit");
         if job.is_cancelled() {
             return Err(snap_store::Error::Cancelled.into());
@@ -228,6 +257,9 @@ fn creating(plan: &CreatePlan, subject: &Subject) -> SnapshotRecord {
         state: SnapshotState::Creating,
         reason: None,
         names: Vec::new(),
+        immutable: Vec::new(),
+        versions: Vec::new(),
+        is_pinned: false,
         labels: plan.labels.clone(),
         source: subject.source.clone(),
         is_container: subject.config.is_some(),
@@ -252,6 +284,7 @@ fn manifest(plan: &CreatePlan, subject: &Subject, taken: &Taken) -> Manifest {
         namespace: plan.namespace.clone(),
         created_at: clock::now(),
         name: plan.name.clone(),
+        version: None,
         expires_at: plan.expires_at,
         labels: plan.labels.clone(),
         root: taken.tree.root,
@@ -270,6 +303,7 @@ fn answer(captured: Captured, record: &SnapshotRecord, started: Instant) -> Crea
         manifest,
         stats,
         warnings,
+        turn: _,
     } = captured;
     let elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     info!(
@@ -287,6 +321,13 @@ fn answer(captured: Captured, record: &SnapshotRecord, started: Instant) -> Crea
         deduplicated_chunks: stats.deduplicated_chunks,
         warnings,
     }
+}
+
+/// Says so when somebody made the name immutable while the snapshot was made.
+fn unmoved(plan: &CreatePlan, record: &SnapshotRecord) -> Option<String> {
+    let name = plan.name.as_ref()?;
+    let is_given = record.names.contains(name);
+    (!is_given).then(|| format!("{name} became immutable meanwhile and stays where it was"))
 }
 
 /// Creating → Failed. The manifest goes first: were it to stay, a rebuilt catalogue would call the snapshot whole.

@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf};
 
 use snap_api::{ErrorCode, ErrorReport};
-use snap_store::Error as StoreError;
+use snap_store::{Error as StoreError, NamingError};
 
 /// The result of every recipe.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -77,6 +77,7 @@ fn of_store(error: &StoreError) -> ErrorReport {
         StoreError::Invalid { what, .. } => {
             return described(ErrorCode::Usage, &slug("invalid", what), None, error);
         }
+        StoreError::Naming(naming) => return of_naming(naming),
         StoreError::Ambiguous { .. } => {
             let hint = "Give more digits of the id, or a name";
             (ErrorCode::Usage, "ambiguous", Some(hint))
@@ -108,6 +109,58 @@ fn of_store(error: &StoreError) -> ErrorReport {
         StoreError::Database { .. } => (ErrorCode::Internal, "catalogue", None),
     };
     described(code, reason, hint, error)
+}
+
+fn of_naming(error: &NamingError) -> ErrorReport {
+    use ErrorCode::{Conflict, NotFound, Usage};
+    let look = |name: &str| format!("`snapctl history {name}` lists the versions that are there");
+    let (code, reason, hint) = match error {
+        NamingError::UnknownName { .. } => (
+            NotFound,
+            "name-not-found",
+            "`snapctl list` shows the names there are".to_owned(),
+        ),
+        NamingError::NeverMade { name, .. } | NamingError::Gone { name, .. } => {
+            (NotFound, "version-not-found", look(name))
+        }
+        NamingError::NotActive { name, .. } => (Conflict, "not-active", look(name)),
+        NamingError::LatestGone { name, .. } => {
+            let back = format!("{}, `snapctl rollback {name}` goes back to one", look(name));
+            (NotFound, "latest-gone", back)
+        }
+        NamingError::NoOlder { name, .. } => (Conflict, "no-older-version", look(name)),
+        NamingError::NothingToUndo { name } => {
+            let moves = format!("`snapctl history {name} --moves` shows where latest went");
+            (Conflict, "nothing-to-undo", moves)
+        }
+        NamingError::MovedSince { name, .. } | NamingError::UndoGone { name } => {
+            let other = format!(
+                "{}, `snapctl rollback {name} VERSION` goes to one",
+                look(name)
+            );
+            (Conflict, "nothing-to-undo", other)
+        }
+        NamingError::Immutable { tag, .. } => {
+            let hint = format!("Choose another tag; `snapctl untag --force {tag}` takes it away");
+            (Conflict, "immutable-tag", hint)
+        }
+        NamingError::LatestMoves { .. } => {
+            (Usage, "invalid-tag", "Give a tag of its own".to_owned())
+        }
+        NamingError::BearsImmutable { .. } => {
+            let hint = "`snapctl remove --force` removes it all the same";
+            (Conflict, "immutable-tag", hint.to_owned())
+        }
+        NamingError::Pinned { snapshot } => {
+            let hint = format!("`snapctl unpin {snapshot}` lets it go");
+            (Conflict, "pinned", hint)
+        }
+        NamingError::IsVersion { .. } => {
+            let hint = "`snapctl remove` removes the snapshot";
+            (Usage, "invalid-tag", hint.to_owned())
+        }
+    };
+    ErrorReport::new(code, reason, error.to_string()).hint(hint)
 }
 
 type Kind = (ErrorCode, &'static str, Option<&'static str>);

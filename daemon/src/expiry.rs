@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use snap_store::{
-    Catalogue, Error as StoreError, Result as StoreResult, SnapshotId, SnapshotState,
+    Catalogue, Error as StoreError, Force, Result as StoreResult, SnapshotId, SnapshotState,
 };
 use tracing::{info, warn};
 
@@ -17,12 +17,20 @@ const FIRST_LOOK: Duration = Duration::from_secs(60);
 /// Once the first step is done the others cannot be refused; what they leave when the system fails is finished by
 /// the next look for expired snapshots, or by the next start.
 pub async fn remove(host: &Arc<Host>, ids: &[SnapshotId]) -> Result<()> {
+    remove_by(host, ids, Force::No).await
+}
+
+/// The same, by force also those that bear immutable names.
+pub async fn remove_by(host: &Arc<Host>, ids: &[SnapshotId], force: Force) -> Result<()> {
     let begun = ids.to_vec();
-    remove_begun_by(host, ids, move |catalogue| catalogue.begin_removal(&begun)).await
+    remove_begun_by(host, ids, move |catalogue| {
+        catalogue.begin_removal(&begun, force, clock::now())
+    })
+    .await
 }
 
 /// Removes one that had expired at `now`. Whether it still has is asked again in the change itself: a longer time to live
-/// that was acknowledged since the look holds.
+/// or a pin that was acknowledged since the look holds.
 async fn expire(host: &Arc<Host>, id: SnapshotId, now: i64) -> Result<()> {
     remove_begun_by(host, &[id], move |catalogue| {
         catalogue.begin_expiry(&id, now)
@@ -57,7 +65,7 @@ fn begin_with_room(host: &Host, begin: impl Fn(&Catalogue) -> StoreResult<()>) -
     }
 }
 
-/// Removes what has expired and is not in use, for ever, every `expiry_interval`.
+/// Removes what has expired and neither is in use nor bears an immutable name, for ever, every `expiry_interval`.
 pub async fn run(host: Arc<Host>) {
     let interval = host.config.expiry_interval;
     let mut wait = interval.min(FIRST_LOOK);
@@ -79,6 +87,7 @@ pub async fn run(host: Arc<Host>) {
 struct Counts {
     removed: u64,
     in_use: u64,
+    immutable: u64,
     failed: u64,
 }
 
@@ -106,10 +115,14 @@ async fn look(host: &Arc<Host>, now: i64) {
     let Counts {
         removed,
         in_use,
+        immutable,
         failed,
     } = counts;
-    if removed + in_use + failed > 0 {
-        info!(removed, in_use, failed, "Looked for expired snapshots");
+    if removed + in_use + immutable + failed > 0 {
+        info!(
+            removed,
+            in_use, immutable, failed, "Looked for expired snapshots"
+        );
     }
 }
 
@@ -121,7 +134,8 @@ impl Counts {
                 self.removed += 1;
             }
             Err(crate::Error::Store(StoreError::Busy { .. })) => self.in_use += 1,
-            // Somebody else was faster, or has made its time to live longer.
+            Err(crate::Error::Store(StoreError::Naming(_))) => self.immutable += 1,
+            // Somebody else was faster, has made its time to live longer or pinned it.
             Err(crate::Error::Store(StoreError::NotFound { .. })) => {}
             Err(error) => {
                 warn!(snapshot = %id, %error, "Cannot remove a snapshot");
@@ -230,7 +244,8 @@ mod tests {
         let (host, _folder) = fixture::host(|_| {});
         let cut = fixture::snapshot(&host, "cut", None);
         let asked_again = fixture::snapshot(&host, "again", None);
-        host.catalogue.begin_removal(&[cut, asked_again]).unwrap();
+        let both = [cut, asked_again];
+        host.catalogue.begin_removal(&both, Force::No, 0).unwrap();
         remove(&host, &[asked_again]).await.unwrap();
         look(&host, 0).await;
         assert!(host.catalogue.list(None, None, 10).unwrap().is_empty());

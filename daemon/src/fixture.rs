@@ -68,6 +68,9 @@ fn commit(
         state: SnapshotState::Creating,
         reason: None,
         names: Vec::new(),
+        immutable: Vec::new(),
+        versions: Vec::new(),
+        is_pinned: false,
         labels: BTreeMap::new(),
         source: "/srv".to_owned(),
         is_container: false,
@@ -87,6 +90,10 @@ fn commit(
         namespace: record.namespace,
         created_at: record.created_at,
         name: Some(name.parse().unwrap()),
+        version: host
+            .catalogue
+            .next_version(&"default".parse().unwrap(), &name.parse().unwrap())
+            .unwrap(),
         expires_at,
         labels: BTreeMap::new(),
         root: fill(&draft),

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use snap_store::{Catalogue, SnapshotId, SnapshotState, Store};
+use snap_store::{Catalogue, Namespace, SnapshotId, SnapshotState, Store};
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
@@ -17,6 +17,7 @@ use crate::{
     mounts::Mounts,
     repair::marks::Marks,
     scrub::Scrub,
+    turns::Turns,
 };
 
 /// A catalogue filled from manifests, or put back from a copy, does not know of times to live that were changed later:
@@ -51,6 +52,9 @@ pub struct Host {
     pub marks: Marks,
     /// How far the regular reading of everything is.
     pub scrub: Scrub,
+    /// Whose turn it is to make the next version of a name. A manifest holds the number of its version, and is durable before the catalogue
+    /// gives that number: nobody else may make a version of the name between the two.
+    pub turns: Turns<(Namespace, String)>,
     /// When the daemon started, in seconds since 1970.
     pub started_at: i64,
     /// Changes under way that must not end half done when their client leaves.
@@ -72,6 +76,7 @@ impl Host {
             dues: Dues::default(),
             past: Past::default(),
             relief: Relief::default(),
+            turns: Turns::default(),
             config,
             store,
             catalogue,
@@ -130,23 +135,34 @@ impl Host {
 /// Returns how many manifests the catalogue did not know. One that cannot be read is left out, not fatal: the
 /// others must stay usable.
 pub(crate) fn import(store: &Store, catalogue: &Catalogue) -> Result<u64> {
-    let mut imported = 0;
+    let mut unknown = Vec::new();
     for id in store.manifests()? {
         let result = match catalogue.get(&id) {
-            Err(snap_store::Error::NotFound { .. }) => {
-                import_one(store, catalogue, &id).inspect(|()| imported += 1)
-            }
+            Err(snap_store::Error::NotFound { .. }) => store.manifest(&id).map(|manifest| {
+                unknown.push((manifest.created_at, id));
+            }),
             Ok(record) if record.state == SnapshotState::Failed => {
                 find_again(store, catalogue, &id)
             }
             Ok(_) => Ok(()),
             Err(error) => return Err(error.into()),
         };
-        if let Err(error) = result {
-            warn!(snapshot = %id, %error, "Cannot import a manifest");
-        }
+        warn_of(&id, result);
+    }
+    // In the order they were made, those get the numbers of their versions that do not hold them.
+    unknown.sort_unstable();
+    let mut imported = 0;
+    for (_, id) in unknown {
+        let result = import_one(store, catalogue, &id).inspect(|()| imported += 1);
+        warn_of(&id, result);
     }
     Ok(imported)
+}
+
+fn warn_of(id: &SnapshotId, result: snap_store::Result<()>) {
+    if let Err(error) = result {
+        warn!(snapshot = %id, %error, "Cannot import a manifest");
+    }
 }
 
 /// A capture that fails leaves no manifest: this one was lost, and has come back.

@@ -4,7 +4,7 @@
 //! server ──► jobs ──► create ─┬► containerd   pause ─► snap_fs::capture ─► snap_store
 //!    │                        └► ...
 //!    │          └──► restore ──► mounts ─► mount server, overlay ─► containers ─► containerd
-//!    └──► catalogue (list, show, remove, ttl, tag)
+//!    └──► catalogue (list, show, history, rollback, remove, ttl, tag, pin)
 //! settle (at start), expiry (by the hour), events (containerd's) ──► the same recipes
 //! ```
 //!
@@ -42,6 +42,7 @@ pub mod server;
 pub mod settle;
 pub mod spec;
 pub mod status;
+pub mod turns;
 pub mod verify;
 mod views;
 

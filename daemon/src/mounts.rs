@@ -24,6 +24,7 @@ use crate::{
     config::Config,
     error::{Error, Result},
     host::Host,
+    turns::Turns,
 };
 
 mod folders;
@@ -37,7 +38,6 @@ mod served;
 mod server;
 mod setbacks;
 mod slots;
-mod turns;
 mod upgrade;
 mod users;
 mod watch;
@@ -49,7 +49,6 @@ use places::{Place, Places};
 use pulse::Sign;
 use served::{Left, Served};
 use slots::SlotGuard;
-use turns::Turns;
 pub use upgrade::upgrade;
 use users::Users;
 pub use watch::watch;
@@ -63,8 +62,9 @@ pub struct Mounts {
     places: Arc<Places>,
     /// Servers that died; taken by the one who looks after them.
     deaths: Mutex<Option<Deaths>>,
-    /// Folders that somebody is mounting at or unmounting.
-    turns: Turns,
+    /// Folders that somebody is mounting at or unmounting, without symbolic links: an unmount that came between the record of a mount
+    /// and the mount itself would leave a mounted folder that nobody knows.
+    turns: Turns<PathBuf>,
 }
 
 impl Mounts {

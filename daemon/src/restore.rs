@@ -375,5 +375,5 @@ impl Blueprint {
 }
 
 fn has_expired(snapshot: &SnapshotRecord) -> bool {
-    snapshot.expires_at.is_some_and(|at| at <= clock::now())
+    snapshot.has_expired(clock::now())
 }

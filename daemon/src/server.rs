@@ -10,6 +10,7 @@
 mod api;
 mod browse;
 mod changes;
+mod naming;
 mod page;
 mod parse;
 mod peer;

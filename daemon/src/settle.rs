@@ -255,6 +255,8 @@ fn tolerate(what: &str, done: Result<()>) {
 
 #[cfg(test)]
 mod tests {
+    use snap_store::Force;
+
     use super::*;
     use crate::fixture;
 
@@ -264,7 +266,9 @@ mod tests {
     async fn what_was_under_way_is_settled_by_what_is_stored() {
         let (host, _folder) = fixture::host(|_| {});
         let deleting = fixture::snapshot(&host, "deleting", None);
-        host.catalogue.begin_removal(&[deleting]).unwrap();
+        host.catalogue
+            .begin_removal(&[deleting], Force::No, 0)
+            .unwrap();
         let whole = fixture::committed(&host, "whole", None).id;
         let cut_short = fixture::committed(&host, "short", None).id;
         host.store.remove_manifest(&cut_short).unwrap();
@@ -293,7 +297,9 @@ mod tests {
         let bare = fixture::committed(host, "bare", None).id;
         host.store.remove_manifest(&bare).unwrap();
         let deleting = fixture::snapshot(host, "deleting", None);
-        host.catalogue.begin_removal(&[deleting]).unwrap();
+        host.catalogue
+            .begin_removal(&[deleting], Force::No, 0)
+            .unwrap();
         let lost = fixture::snapshot(host, "lost", None);
         host.store.remove_manifest(&lost).unwrap();
         [whole, broken, bare, deleting, lost]

@@ -95,6 +95,7 @@ pub(crate) fn manifest(
         namespace: "default".parse().unwrap(),
         created_at: 0,
         name: None,
+        version: None,
         expires_at: None,
         labels: BTreeMap::new(),
         root,

@@ -277,6 +277,7 @@ fn commit(store: &Store, number: u64, root: impl FnOnce(&Draft) -> Outcome<Entry
         namespace: "default".parse()?,
         created_at: 0,
         name: None,
+        version: None,
         expires_at: None,
         labels: BTreeMap::new(),
         root: tree,

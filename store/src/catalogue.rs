@@ -10,20 +10,26 @@
 //!
 //! No path leads out of `Deleting` but gone. An Active snapshot whose manifest is gone is Failed (`lose`) until the
 //! manifest is there again (`find_again`). Only an Active snapshot takes users (containers, folders), and
-//! one that has users cannot be removed; both are decided in the transaction that records them.
+//! one that has users, is pinned or bears an immutable tag cannot be removed; all of it is decided in the transaction that records it.
+//!
+//! A snapshot that becomes Active under a name is the next version of it, and `latest` moves there in the same change; each move of
+//! `latest` is kept, so that a rollback can be undone.
 
 mod backup;
 mod bases;
 mod lifecycle;
 mod lookup;
+mod moves;
 mod naming;
 mod notes;
 mod place;
+mod rollback;
 mod rows;
 mod schema;
 #[cfg(test)]
 mod tests;
 mod users;
+mod versions;
 
 use std::{
     collections::BTreeMap,
@@ -33,7 +39,11 @@ use std::{
 };
 
 pub use backup::PutBack;
+pub use moves::{Move, MoveCause, MoveEnd};
+pub use naming::{Force, Hold};
+pub use rollback::{Rollback, RollbackTo};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
+pub use versions::VersionRecord;
 
 use crate::{
     entry::{Meta, TreeRef},
@@ -41,6 +51,7 @@ use crate::{
     ids::SnapshotId,
     links::LinkTable,
     names::{Namespace, SnapshotName},
+    naming::NamingError,
 };
 
 /// The states of a snapshot.
@@ -85,6 +96,12 @@ pub struct SnapshotRecord {
     pub reason: Option<String>,
     /// Every name that points to it, sorted.
     pub names: Vec<SnapshotName>,
+    /// Those of them that neither move nor go, sorted.
+    pub immutable: Vec<SnapshotName>,
+    /// What it is a version of, each as the name with its number; one at most, but for what an earlier release made.
+    pub versions: Vec<SnapshotName>,
+    /// True when it neither expires nor can be removed.
+    pub is_pinned: bool,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// The container or folder it was made from.
@@ -107,6 +124,14 @@ pub struct SnapshotRecord {
     pub stored_bytes: u64,
     /// How long the container stood still.
     pub pause_us: u64,
+}
+
+impl SnapshotRecord {
+    /// True when its time to live is over at `now`, in seconds since 1970.
+    #[must_use]
+    pub fn has_expired(&self, now: i64) -> bool {
+        !self.is_pinned && self.expires_at.is_some_and(|expires_at| expires_at <= now)
+    }
 }
 
 /// A base: the merged tree of a stack of immutable layers, remembered so that it is captured once per host.
@@ -221,7 +246,9 @@ impl Catalogue {
         }
         self.containers()?;
         self.mounts()?;
-        self.bases().map(drop)
+        self.bases()?;
+        self.counters()?;
+        self.all_moves().map(drop)
     }
 
     /// Runs `change` in one transaction that holds the write lock from the start, so that what it reads
@@ -286,6 +313,12 @@ enum Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Situation(error)
+    }
+}
+
+impl From<NamingError> for Failure {
+    fn from(error: NamingError) -> Self {
+        Self::Situation(Error::Naming(error))
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use crate::naming::NamingError;
+
 /// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -44,6 +46,9 @@ pub enum Error {
         /// What forbids it: `is being removed`, `is used by container x`.
         why: String,
     },
+    /// The rules for names, versions and pins forbid it, or what they lead to is not there; the variant says what to do.
+    #[error(transparent)]
+    Naming(NamingError),
     /// A limit would be exceeded; remove something or raise the limit.
     #[error("{what} would exceed the limit of {limit}")]
     Limit {

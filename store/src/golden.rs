@@ -104,7 +104,7 @@ fn meta() -> Meta {
     }
 }
 
-/// A manifest with every field set.
+/// A manifest with every field set but the version, which came later.
 pub(crate) fn manifest() -> Manifest {
     let text = |text: &str| text.to_owned();
     let labels: HashMap<_, _> = [(text("team"), text("web"))].into();
@@ -113,6 +113,7 @@ pub(crate) fn manifest() -> Manifest {
         namespace: "k8s.io".parse().unwrap(),
         created_at: 1_700_000_000,
         name: Some("team/app:v1".parse().unwrap()),
+        version: None,
         expires_at: Some(1_800_000_000),
         labels: labels.into_iter().collect(),
         root: TreeRef {
@@ -150,6 +151,17 @@ fn a_manifest_keeps_its_bytes() {
     let bytes = manifest().encode();
     assert!(matches("full.manifest", &bytes));
     assert_eq!(Manifest::decode(&bytes).unwrap(), manifest());
+}
+
+#[test]
+fn a_manifest_of_a_version_keeps_its_bytes() {
+    let manifest = Manifest {
+        version: Some(7),
+        ..manifest()
+    };
+    let bytes = manifest.encode();
+    assert!(matches("version.manifest", &bytes));
+    assert_eq!(Manifest::decode(&bytes).unwrap(), manifest);
 }
 
 #[test]

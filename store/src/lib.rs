@@ -29,6 +29,7 @@ mod links;
 mod list;
 mod manifest;
 mod names;
+mod naming;
 mod pack;
 mod page;
 mod progress;
@@ -37,8 +38,9 @@ mod store;
 mod tree;
 
 pub use catalogue::{
-    Attachment, BaseLayer, BaseRecord, Catalogue, ContainerRecord, MountRecord, PutBack,
-    RememberedBase, SnapshotRecord, SnapshotState,
+    Attachment, BaseLayer, BaseRecord, Catalogue, ContainerRecord, Force, Hold, MountRecord, Move,
+    MoveCause, MoveEnd, PutBack, RememberedBase, Rollback, RollbackTo, SnapshotRecord,
+    SnapshotState, VersionRecord,
 };
 pub use collect::{CollectOptions, CollectReport, Damage, Holder, Lease, Retiring, Roots};
 pub use draft::{Draft, DraftStats};
@@ -47,8 +49,9 @@ pub use error::{Error, Result};
 pub use ids::{Digest, PackId, SnapshotId};
 pub use links::{LinkGroup, LinkTable};
 pub use list::{ContentReader, ContentVisitor};
-pub use manifest::{ContainerConfig, HostFacts, Manifest, Origin};
+pub use manifest::{ContainerConfig, HostFacts, MAX_VERSION, Manifest, Origin};
 pub use names::{Namespace, Reference, SnapshotName};
+pub use naming::NamingError;
 pub use page::PageSource;
 pub use progress::{Progress, Silent};
 pub use repair::{ChunkKind, Flaw, PackFlaw, Salvage, Survey, TakeChunk, Wanted, recut};

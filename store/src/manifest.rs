@@ -16,6 +16,9 @@ use crate::{
     names::{Namespace, SnapshotName},
 };
 
+/// The greatest number of a version: what every reader of JSON takes exactly.
+pub const MAX_VERSION: u64 = (1 << 53) - 1;
+
 /// What a snapshot is: a complete tree, never a chain, and where it came from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {
@@ -27,6 +30,8 @@ pub struct Manifest {
     pub created_at: i64,
     /// The name it was given when it was made.
     pub name: Option<SnapshotName>,
+    /// Which version of that name it was made as, from 1 to [`MAX_VERSION`]; none without a name, or by an earlier release.
+    pub version: Option<u64>,
     /// When it was to expire when it was made, in seconds since 1970; `None` for never.
     pub expires_at: Option<i64>,
     /// The labels it was given when it was made.

@@ -12,7 +12,8 @@ use crate::{
 pub struct Namespace(String);
 
 /// `NAME:TAG`. A name is path-like: lower-case letters, digits and `._-/` between them, at most 128 bytes;
-/// a tag is a word of letters, digits and `._-`, at most 128 bytes, `latest` unless given.
+/// a tag is a word of letters, digits and `._-`, at most 128 bytes, `latest` unless given. A tag of digits alone is the number of a
+/// version, which nobody may give ([`SnapshotName::require_tag`]).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SnapshotName {
     name: String,
@@ -86,6 +87,36 @@ impl SnapshotName {
         Self {
             name: self.name.clone(),
             tag: Self::LATEST.to_owned(),
+        }
+    }
+
+    /// The same name with the number of a version.
+    #[must_use]
+    pub fn version(&self, number: u64) -> Self {
+        Self {
+            name: self.name.clone(),
+            tag: number.to_string(),
+        }
+    }
+
+    /// The number of the version it means, when its tag is digits alone; what is beyond every number is `u64::MAX`.
+    #[must_use]
+    pub fn number(&self) -> Option<u64> {
+        let is_number = self.tag.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| self.tag.parse().unwrap_or(u64::MAX))
+    }
+
+    /// Itself, when its tag is one that may be given; `Invalid` when it is the number of a version.
+    pub fn require_tag(self) -> Result<Self> {
+        match self.number() {
+            None => Ok(self),
+            Some(_) => Err(Error::Invalid {
+                what: "tag",
+                why: format!(
+                    "`{}` is digits alone: {}:{} is a version, whose number is given when it is made; add a letter, as in `v{}`",
+                    self.tag, self.name, self.tag, self.tag
+                ),
+            }),
         }
     }
 }
@@ -196,6 +227,23 @@ mod tests {
             &"a".repeat(129),
         ] {
             assert!(bad.parse::<SnapshotName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_tag_of_digits_alone_is_a_version_and_nobody_gives_it() {
+        let name = |text: &str| text.parse::<SnapshotName>().unwrap();
+        assert_eq!(name("app:12").number(), Some(12));
+        assert_eq!(name("app:007").number(), Some(7));
+        assert_eq!(
+            name(&format!("app:{}", "9".repeat(128))).number(),
+            Some(u64::MAX)
+        );
+        assert_eq!(name("app").version(3), name("app:3"));
+        assert!(name("app:12").require_tag().is_err());
+        for good in ["app", "app:v1", "app:1.2", "app:1_", "7"] {
+            assert_eq!(name(good).number(), None, "{good}");
+            assert_eq!(name(good).require_tag().unwrap(), name(good));
         }
     }
 

@@ -82,7 +82,33 @@ const CASES: &[(&[&str], i32)] = &[
     (&["ttl", "good:v1", "500years"], USAGE),
     (&["tag", "unknown", "a:v1"], NOT_FOUND),
     (&["tag", "good:v1", "Bad"], USAGE),
+    (&["tag", "good:v1"], USAGE),
+    (&["tag", "good:v1", "good:7"], USAGE),
+    (&["tag", "good:v1", "good:latest", "--immutable"], USAGE),
+    (&["tag", "folder:v1", "new:v1", "kept:v1"], CONFLICT),
     (&["untag", "good:v9"], NOT_FOUND),
+    (&["untag", "good:1"], USAGE),
+    (&["untag", "kept:v1"], CONFLICT),
+    (&["remove", "kept:v1"], CONFLICT),
+    (&["create", "one", "--name", "good:7"], USAGE),
+    (&["create", "one", "--name", "kept:v1"], CONFLICT),
+    (&["show", "good:9"], NOT_FOUND),
+    (&["history", "unknown"], NOT_FOUND),
+    (&["history", "good:v1"], USAGE),
+    (&["history", "Bad Name"], USAGE),
+    (&["history", "unknown", "--moves"], NOT_FOUND),
+    (&["rollback", "unknown"], NOT_FOUND),
+    (&["rollback", "good"], CONFLICT),
+    (&["rollback", "good", "9"], NOT_FOUND),
+    (&["rollback", "good", "0"], NOT_FOUND),
+    (&["rollback", "good", "first"], USAGE),
+    (&["rollback", "good:v1"], USAGE),
+    (&["rollback", "good", "--undo"], CONFLICT),
+    (&["rollback", "good", "1", "--undo"], USAGE),
+    (&["pin", "unknown"], NOT_FOUND),
+    (&["unpin", "unknown"], NOT_FOUND),
+    (&["remove", "pinned:v1"], CONFLICT),
+    (&["remove", "pinned:v1", "--force"], CONFLICT),
     (&["label", "unknown", "a=b"], NOT_FOUND),
     (&["label", "good:v1", "novalue"], USAGE),
     (&["tree", "good:v1", "/no/such/path"], NOT_FOUND),
@@ -141,6 +167,9 @@ fn host_with_everything() -> Result<Host> {
         "--name",
         "folder:v1",
     ])?;
+    host.snap(&["create", "one", "--name", "pinned:v1"])?;
+    host.snap(&["pin", "pinned"])?;
+    host.snap(&["tag", "pinned", "kept:v1", "--immutable"])?;
     host.snap(&["mount", "good:v1", &folder(&host, "MOUNTED")])?;
     std::thread::sleep(Duration::from_millis(1500));
     Ok(host)

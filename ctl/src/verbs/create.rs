@@ -38,7 +38,7 @@ pub(crate) struct CreateArgs {
     /// A folder of this host
     #[arg(long, value_name = "DIR")]
     path: Option<PathBuf>,
-    /// A name for the snapshot; NAME:latest is moved to it in any case
+    /// A name for the snapshot: it is the next version of NAME, and NAME:latest is moved to it in any case
     #[arg(long, short = 't', value_name = "NAME[:TAG]")]
     name: Option<String>,
     /// How long to keep it, as in 14d or 2h30m; `never` or 0 keeps it until it is removed [default: the daemon's, 14d]

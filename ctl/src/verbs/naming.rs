@@ -1,13 +1,13 @@
-//! `ttl`, `tag`, `untag` and `label`: what a snapshot is called and how long it stays.
+//! `ttl`, `tag`, `untag`, `pin`, `unpin` and `label`: what a snapshot is called and how long it stays.
 
 use std::time::SystemTime;
 
 use clap::Args;
-use snap_api::{LabelRequest, SnapshotView, TagRequest, Ttl, TtlRequest};
+use snap_api::{LabelRequest, PinRequest, SnapshotView, TagRequest, Ttl, TtlRequest};
 
 use crate::{
     failure::Failure,
-    session::{Session, answer},
+    session::{Session, VERSIONS, answer},
     values::{self, Label},
     verbs::snapshots,
 };
@@ -29,33 +29,70 @@ pub(crate) struct TtlArgs {
     ttl: Ttl,
 }
 
-/// Gives a snapshot a name.
+/// Gives a snapshot names.
 ///
-/// The name is NAME:TAG; without a tag it is NAME:latest. When another snapshot of the namespace has that name, the name is
-/// moved. A snapshot may have any number of names.
+/// A name is NAME:TAG; without a tag it is NAME:latest. When another snapshot of the namespace has that name, the name is
+/// moved. A snapshot may have any number of names. All of them are given or none. A tag of digits alone is the number of a
+/// version and cannot be given.
+///
+/// With --immutable the names stay where they are: they are neither moved nor taken away, by `create` or anything else, and the
+/// snapshot is neither removed nor removed when it expires, until `untag --force` takes the name away. NAME:latest cannot be immutable.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
-  snapctl tag 3f2a web:stable
-  snapctl tag web:v2 web:latest")]
+  snapctl tag 3f2a web:stable web:tested
+  snapctl tag web:2 web:latest
+  snapctl tag web:2 web:v1.0 --immutable")]
 pub(crate) struct TagArgs {
     /// The snapshot
     #[arg(value_name = "REF")]
     reference: String,
-    /// The name
-    #[arg(value_name = "NAME[:TAG]")]
-    name: String,
+    /// The names
+    #[arg(value_name = "NAME[:TAG]", required = true)]
+    names: Vec<String>,
+    /// Let the names neither move nor go
+    #[arg(long)]
+    immutable: bool,
 }
 
 /// Takes a name away.
 ///
-/// The snapshot itself stays, under its id and its other names.
+/// The snapshot itself stays, under its id, its number and its other names.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:
-  snapctl untag web:stable")]
+#[command(after_long_help = "Examples:
+  snapctl untag web:stable
+  snapctl untag web:v1.0 --force")]
 pub(crate) struct UntagArgs {
     /// The name
     #[arg(value_name = "NAME[:TAG]")]
     name: String,
+    /// Also when it is immutable
+    #[arg(long)]
+    force: bool,
+}
+
+/// Lets a snapshot stay until it is unpinned.
+///
+/// A pinned snapshot does not expire and cannot be removed. Its time to live goes on: it is over or not when the snapshot is
+/// unpinned.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Example:
+  snapctl pin web:v1")]
+pub(crate) struct PinArgs {
+    /// The snapshot
+    #[arg(value_name = "REF")]
+    reference: String,
+}
+
+/// Lets a snapshot expire and be removed again.
+///
+/// When its time to live is over already, the daemon's next look removes it: `snapctl ttl` before gives it a new one.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Example:
+  snapctl unpin web:v1")]
+pub(crate) struct UnpinArgs {
+    /// The snapshot
+    #[arg(value_name = "REF")]
+    reference: String,
 }
 
 /// Sets and removes labels of a snapshot.
@@ -90,12 +127,19 @@ pub(crate) async fn ttl(session: &Session, args: TtlArgs) -> Result<(), Failure>
 
 /// Runs `tag`.
 pub(crate) async fn tag(session: &Session, args: TagArgs) -> Result<(), Failure> {
+    let mut names = args.names.into_iter();
     let request = TagRequest {
         namespace: session.namespace.clone(),
         reference: args.reference,
-        name: args.name,
+        name: names.next().unwrap_or_default(),
         remove: false,
+        more: names.collect(),
+        immutable: args.immutable,
+        force: false,
     };
+    if request.immutable || !request.more.is_empty() {
+        session.require(VERSIONS)?;
+    }
     let changed = answer(session.client.tag_set(session.soon(), request).await)?;
     show_changed(session, &changed)
 }
@@ -107,8 +151,32 @@ pub(crate) async fn untag(session: &Session, args: UntagArgs) -> Result<(), Fail
         reference: args.name.clone(),
         name: args.name,
         remove: true,
+        more: Vec::new(),
+        immutable: false,
+        force: args.force,
     };
     let changed = answer(session.client.tag_set(session.soon(), request).await)?;
+    show_changed(session, &changed)
+}
+
+/// Runs `pin`.
+pub(crate) async fn pin(session: &Session, args: PinArgs) -> Result<(), Failure> {
+    set_pin(session, args.reference, false).await
+}
+
+/// Runs `unpin`.
+pub(crate) async fn unpin(session: &Session, args: UnpinArgs) -> Result<(), Failure> {
+    set_pin(session, args.reference, true).await
+}
+
+async fn set_pin(session: &Session, reference: String, remove: bool) -> Result<(), Failure> {
+    session.require(VERSIONS)?;
+    let request = PinRequest {
+        namespace: session.namespace.clone(),
+        reference,
+        remove,
+    };
+    let changed = answer(session.client.pin_set(session.soon(), request).await)?;
     show_changed(session, &changed)
 }
 

@@ -73,6 +73,9 @@ fn created(done: &Created, now: SystemTime) -> String {
     if !snapshot.names.is_empty() {
         lines.push(("Names", snapshot.names.join(", ")));
     }
+    if !snapshot.versions.is_empty() {
+        lines.push(("Version", snapshot.versions.join(", ")));
+    }
     lines.push(("Source", snapshots::source(snapshot)));
     lines.push(("Expires", snapshots::expiry(snapshot, now)));
     lines.push((

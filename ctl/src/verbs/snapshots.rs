@@ -56,18 +56,25 @@ pub(crate) struct ShowArgs {
 
 /// Removes snapshots.
 ///
-/// All of them or none: nothing is removed when one of them is not found, is still being made, or is used by a restored
-/// container or a mounted folder. Data that other snapshots share stays. There is no way back.
+/// All of them or none: nothing is removed when one of them is not found, is still being made, is pinned, or is used by a
+/// restored container or a mounted folder. Data that other snapshots share stays. There is no way back.
+///
+/// A snapshot that bears an immutable tag is removed with --force alone. When NAME:latest pointed to what is removed, it points to
+/// nothing afterwards, not to an older version: `snapctl rollback NAME` moves it there.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   snapctl remove web:v1
   snapctl remove 3f2a 91bc04
+  snapctl remove web:v1.0 --force
 
 With --quiet it prints the removed ids.")]
 pub(crate) struct RemoveArgs {
     /// The snapshots
     #[arg(value_name = "REF", required = true)]
     references: Vec<String>,
+    /// Also those that bear immutable tags
+    #[arg(long)]
+    force: bool,
 }
 
 /// Runs `list`.
@@ -112,6 +119,7 @@ pub(crate) async fn remove(session: &Session, args: RemoveArgs) -> Result<(), Fa
     let request = RemoveRequest {
         namespace: session.namespace.clone(),
         references: args.references,
+        force: args.force,
     };
     let removed = answer(session.client.remove(session.soon(), request).await)?;
     let ids: Vec<&str> = removed.ids.iter().map(String::as_str).collect();
@@ -156,14 +164,9 @@ fn render(snapshots: &[SnapshotView], all_namespaces: bool, now: SystemTime) -> 
 }
 
 fn row(snapshot: &SnapshotView, now: SystemTime) -> Vec<String> {
-    let names = if snapshot.names.is_empty() {
-        "-".to_owned()
-    } else {
-        snapshot.names.join(", ")
-    };
     vec![
         short_id(&snapshot.id).to_owned(),
-        names,
+        names(snapshot),
         state(snapshot),
         snapshot.source.clone(),
         relative(&snapshot.created_at, now),
@@ -173,8 +176,17 @@ fn row(snapshot: &SnapshotView, now: SystemTime) -> Vec<String> {
     ]
 }
 
+/// Its names; without any, what it is a version of.
+fn names(snapshot: &SnapshotView) -> String {
+    match (snapshot.names.is_empty(), snapshot.versions.is_empty()) {
+        (false, _) => snapshot.names.join(", "),
+        (true, false) => snapshot.versions.join(", "),
+        (true, true) => "-".to_owned(),
+    }
+}
+
 /// The state, and whether something is known to be damaged.
-fn state(snapshot: &SnapshotView) -> String {
+pub(crate) fn state(snapshot: &SnapshotView) -> String {
     let word = wire_word(snapshot.state);
     match snapshot.damage {
         Some(_) => format!("{word}, damaged"),
@@ -182,8 +194,10 @@ fn state(snapshot: &SnapshotView) -> String {
     }
 }
 
-fn expires_in(snapshot: &SnapshotView, now: SystemTime) -> String {
+/// When a snapshot expires, from now.
+pub(crate) fn expires_in(snapshot: &SnapshotView, now: SystemTime) -> String {
     match &snapshot.expires_at {
+        _ if snapshot.pinned => "pinned".to_owned(),
         None => "never".to_owned(),
         Some(_) if snapshot.expired => "expired".to_owned(),
         Some(time) => relative(time, now),
@@ -193,6 +207,8 @@ fn expires_in(snapshot: &SnapshotView, now: SystemTime) -> String {
 /// When a snapshot expires, in full.
 pub(crate) fn expiry(snapshot: &SnapshotView, now: SystemTime) -> String {
     match &snapshot.expires_at {
+        None if snapshot.pinned => "pinned".to_owned(),
+        Some(time) if snapshot.pinned => format!("pinned; unpinned {}", moment(time, now)),
         None => "never".to_owned(),
         Some(time) if snapshot.expired => format!("{time} (expired)"),
         Some(time) => moment(time, now),
@@ -238,7 +254,15 @@ fn view_facts(snapshot: &SnapshotView, now: SystemTime) -> Vec<(&'static str, St
             ),
         ));
     }
-    lines.push(("Names", or_dash(&snapshot.names)));
+    let names: Vec<String> = snapshot
+        .names
+        .iter()
+        .map(|name| marked(snapshot, name))
+        .collect();
+    lines.push(("Names", or_dash(&names)));
+    if !snapshot.versions.is_empty() {
+        lines.push(("Version", or_dash(&snapshot.versions)));
+    }
     lines.push(("Labels", or_dash(&pairs(&snapshot.labels))));
     lines.push(("Source", source(snapshot)));
     lines.push(("Created", moment(&snapshot.created_at, now)));
@@ -275,6 +299,14 @@ fn render_detail(detail: &SnapshotDetail, now: SystemTime) -> String {
     let mounted: Vec<String> = detail.mounted_at.iter().map(WirePath::to_string).collect();
     lines.push(("Mounted at", or_dash(&mounted)));
     facts(&lines)
+}
+
+/// A name, and whether it is immutable.
+fn marked(snapshot: &SnapshotView, name: &String) -> String {
+    match snapshot.immutable.contains(name) {
+        true => format!("{name} (immutable)"),
+        false => name.clone(),
+    }
 }
 
 fn pairs(map: &BTreeMap<String, String>) -> Vec<String> {

@@ -14,11 +14,12 @@ use serde_json::Value;
 use snap_api::{
     Answer, BackedUp, BackupRequest, Check, CollectRequest, ContainerRequest, ContainerView,
     CopyRequest, CreateRequest, DiffEntry, DiffRequest, DoctorReport, ErrorReport, Hello,
-    HelloRequest, JobRequest, JobStarted, JobView, JobWaitRequest, LabelRequest, ListRequest,
-    MountRequest, MountUpgrade, MountView, MountsUpgraded, Page, ReferenceRequest, RemoveRequest,
-    Removed, RepairRequest, RestoreRequest, SnapshotDetail, SnapshotView, Snapshotd,
-    SnapshotdRequest, SnapshotdResponse, Status, StatusRequest, TagRequest, TreeEntry, TreeRequest,
-    TtlRequest, UnmountRequest, UpgradeMountsRequest, VerifyRequest,
+    HelloRequest, HistoryRequest, JobRequest, JobStarted, JobView, JobWaitRequest, LabelRequest,
+    ListRequest, MountRequest, MountUpgrade, MountView, MountsUpgraded, Moves, MovesRequest, Page,
+    PinRequest, ReferenceRequest, RemoveRequest, Removed, RepairRequest, RestoreRequest,
+    RollbackRequest, RolledBack, SnapshotDetail, SnapshotView, Snapshotd, SnapshotdRequest,
+    SnapshotdResponse, Status, StatusRequest, TagRequest, TreeEntry, TreeRequest, TtlRequest,
+    UnmountRequest, UpgradeMountsRequest, VerifyRequest, VersionView,
 };
 use tarpc::{
     context::Context,
@@ -42,6 +43,10 @@ pub(crate) struct Script {
     pub(crate) refusal: Option<ErrorReport>,
     /// The error hello answers with.
     pub(crate) hello_refusal: Option<ErrorReport>,
+    /// The minor version of its protocol; the client's when absent.
+    pub(crate) minor: Option<u32>,
+    /// Versions of a name, given out two a page.
+    pub(crate) versions: Vec<VersionView>,
     /// Snapshots, given out two a page.
     pub(crate) snapshots: Vec<SnapshotView>,
     /// Entries of the tree, given out two a page.
@@ -215,7 +220,7 @@ impl Snapshotd for Fake {
         }
         Ok(Hello {
             major: request.major,
-            minor: request.minor,
+            minor: self.0.script.lock().unwrap().minor.unwrap_or(request.minor),
             version: "9.9.9".to_owned(),
         })
     }
@@ -344,6 +349,24 @@ impl Snapshotd for Fake {
     }
     async fn repair_start(self, _: Context, request: RepairRequest) -> Answer<JobStarted> {
         self.job("repair_start", &request)
+    }
+    async fn history(self, _: Context, request: HistoryRequest) -> Answer<Page<VersionView>> {
+        self.note("history", &request)?;
+        let script = self.0.script.lock().unwrap();
+        Ok(Self::page(&script.versions, request.cursor.as_deref()))
+    }
+    async fn moves(self, _: Context, request: MovesRequest) -> Answer<Moves> {
+        self.note("moves", &request)?;
+        let moves = fixtures::moves();
+        Ok(Moves { moves })
+    }
+    async fn rollback(self, _: Context, request: RollbackRequest) -> Answer<RolledBack> {
+        self.note("rollback", &request)?;
+        Ok(fixtures::rolled_back())
+    }
+    async fn pin_set(self, _: Context, request: PinRequest) -> Answer<SnapshotView> {
+        self.note("pin_set", &request)?;
+        Ok(fixtures::snapshot())
     }
     async fn backup(self, _: Context, request: BackupRequest) -> Answer<BackedUp> {
         self.note("backup", &request)?;

@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, process::Output};
 
 use snap_api::{
     BackupStatus, Collected, CollectionStatus, ContainerView, Created, DiskPressure, DiskStatus,
-    ErrorCode, ErrorReport, JobOutcome, JobState, JobView, LastCollection, MountStatus,
-    ProgressView, RequestInFlight, Restored, ScrubStatus, SnapshotDetail, SnapshotState,
-    SnapshotView, Status, WirePath,
+    ErrorCode, ErrorReport, JobOutcome, JobState, JobView, LastCollection, MountStatus, MoveCause,
+    MoveEnd, MoveView, ProgressView, RequestInFlight, Restored, RolledBack, ScrubStatus,
+    SnapshotDetail, SnapshotState, SnapshotView, Status, VersionView, WirePath,
 };
 
 pub(crate) const ID: &str = "0123456789abcdef0123456789abcdef";
@@ -20,6 +20,9 @@ pub(crate) fn snapshot() -> SnapshotView {
         state: SnapshotState::Active,
         reason: None,
         names: vec!["web:latest".to_owned(), "web:v1".to_owned()],
+        immutable: Vec::new(),
+        versions: Vec::new(),
+        pinned: false,
         labels: BTreeMap::from([("branch".to_owned(), "main".to_owned())]),
         source: "web".to_owned(),
         is_container: true,
@@ -41,6 +44,48 @@ pub(crate) fn snapshot_of(source: &str, id: &str) -> SnapshotView {
         id: id.repeat(32),
         source: source.to_owned(),
         ..snapshot()
+    }
+}
+
+pub(crate) fn version(version: u64, tags: &[&str]) -> VersionView {
+    VersionView {
+        version,
+        current: tags.contains(&"latest"),
+        tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+        snapshot: snapshot(),
+    }
+}
+
+fn end(version: Option<u64>) -> MoveEnd {
+    MoveEnd {
+        snapshot: ID.to_owned(),
+        version,
+    }
+}
+
+pub(crate) fn moves() -> Vec<MoveView> {
+    vec![
+        MoveView {
+            moved_at: THEN.to_owned(),
+            cause: MoveCause::Rollback,
+            from: Some(end(Some(3))),
+            to: Some(end(Some(2))),
+        },
+        MoveView {
+            moved_at: THEN.to_owned(),
+            cause: MoveCause::Create,
+            from: None,
+            to: Some(end(Some(3))),
+        },
+    ]
+}
+
+pub(crate) fn rolled_back() -> RolledBack {
+    RolledBack {
+        name: "web:latest".to_owned(),
+        from: Some(end(Some(3))),
+        to: end(Some(2)),
+        moved: true,
     }
 }
 

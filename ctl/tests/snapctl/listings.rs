@@ -87,6 +87,60 @@ fn show_tells_who_uses_a_snapshot() {
 }
 
 #[test]
+fn history_follows_pages_and_marks_the_current_version() {
+    let daemon = Daemon::start(Script {
+        versions: vec![
+            fixtures::version(7, &[]),
+            fixtures::version(3, &["latest", "stable"]),
+            fixtures::version(1, &["v1"]),
+        ],
+        ..Script::default()
+    });
+    let output = daemon.run(&["history", "web"]);
+    let lines: Vec<&str> = stdout(&output).lines().collect();
+    assert!(lines[0].starts_with("VERSION      ID            STATE   TAGS            CREATED"));
+    assert!(lines[1].starts_with("7            0123456789ab  active  -  "));
+    assert!(lines[2].starts_with("3 (current)  0123456789ab  active  latest, stable  "));
+    assert_eq!(lines.len(), 4);
+    assert_eq!(daemon.seen("history")[1]["cursor"], "2");
+    let json = daemon.run(&["history", "web", "-o", "json"]);
+    let versions: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(versions[1]["version"], 3);
+    assert_eq!(versions[1]["current"], true);
+    let moves = daemon.run(&["history", "web", "--moves"]);
+    let lines: Vec<&str> = stdout(&moves).lines().collect();
+    assert!(lines[1].contains("  rollback  version 3 (0123456789ab)  version 2 (0123456789ab)"));
+    assert!(lines[2].contains("  create    nothing  "));
+    let rolled_back = daemon.run(&["rollback", "web"]);
+    let undo = "Undo with  snapctl rollback web --undo\n";
+    assert!(stdout(&rolled_back).ends_with(undo));
+    assert_eq!(
+        stdout(&daemon.run(&["rollback", "web", "-q"])),
+        format!("{}\n", fixtures::ID)
+    );
+}
+
+#[test]
+fn pins_and_immutable_tags_are_shown() {
+    let pinned = SnapshotView {
+        names: Vec::new(),
+        versions: vec!["web:2".to_owned()],
+        pinned: true,
+        ..fixtures::snapshot()
+    };
+    let daemon = Daemon::start(Script {
+        snapshots: vec![pinned],
+        ..Script::default()
+    });
+    let output = daemon.run(&["list"]);
+    let row = stdout(&output).lines().nth(1).unwrap();
+    assert!(
+        row.contains("  web:2  ") && row.contains("  pinned  "),
+        "{row}"
+    );
+}
+
+#[test]
 fn tree_shows_modes_and_spells_out_what_a_terminal_would_obey() {
     let daemon = Daemon::start(Script {
         entries: vec![

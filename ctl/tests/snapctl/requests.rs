@@ -141,6 +141,79 @@ fn names_and_labels_arrive() {
 }
 
 #[test]
+fn several_names_immutable_tags_and_force_arrive() {
+    let tag = asked(
+        "tag_set",
+        &["tag", "web:2", "web:a", "b", "c:d", "--immutable"],
+    );
+    let expected = json!({
+        "namespace": "default", "reference": "web:2", "name": "web:a", "remove": false,
+        "more": ["b", "c:d"], "immutable": true, "force": false,
+    });
+    assert_eq!(tag, expected);
+    assert_eq!(
+        asked("tag_set", &["untag", "web:a", "--force"])["force"],
+        true
+    );
+    let remove = asked("remove", &["remove", "web:a", "--force"]);
+    assert_eq!(
+        (&remove["references"], &remove["force"]),
+        (&json!(["web:a"]), &json!(true))
+    );
+}
+
+#[test]
+fn rollbacks_and_pins_arrive() {
+    let rollback = |arguments: &[&str]| {
+        let asked = asked("rollback", arguments);
+        (asked["version"].clone(), asked["undo"].clone())
+    };
+    let none = Value::Null;
+    assert_eq!(rollback(&["rollback", "web"]), (none.clone(), json!(false)));
+    assert_eq!(
+        rollback(&["rollback", "web", "3"]),
+        (json!(3), json!(false))
+    );
+    assert_eq!(
+        rollback(&["rollback", "web", "--undo"]),
+        (none, json!(true))
+    );
+    assert_eq!(asked("history", &["history", "web"])["name"], "web");
+    assert_eq!(
+        asked("moves", &["history", "web", "--moves"])["name"],
+        "web"
+    );
+    for (verb, remove) in [("pin", false), ("unpin", true)] {
+        let expected = json!({"namespace": "default", "reference": "web:2", "remove": remove});
+        assert_eq!(asked("pin_set", &[verb, "web:2"]), expected);
+    }
+}
+
+/// A daemon passes over what it does not know, and a snapshot that is not pinned would look as if it were.
+#[test]
+fn an_older_daemon_is_not_asked_for_what_it_does_not_know() {
+    let daemon = Daemon::start(Script {
+        minor: Some(0),
+        ..Script::default()
+    });
+    for arguments in [
+        &["pin", "web"][..],
+        &["rollback", "web"],
+        &["history", "web"],
+        &["tag", "web", "a:b", "--immutable"],
+        &["tag", "web", "a:b", "c:d"],
+    ] {
+        let output = daemon.run(arguments);
+        assert_eq!(output.status.code(), Some(7), "{arguments:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("too old"));
+    }
+    assert_eq!(daemon.run(&["tag", "web", "a:b"]).status.code(), Some(0));
+    for method in ["pin_set", "rollback", "history"] {
+        assert!(daemon.seen(method).is_empty(), "{method}");
+    }
+}
+
+#[test]
 fn a_tree_starts_at_the_root_whether_the_path_has_a_slash_or_not() {
     assert_eq!(asked("tree", &["tree", "web"])["path"], "/");
     assert_eq!(asked("tree", &["tree", "web", "etc"])["path"], "/etc");

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use snap_store::SnapshotState;
+use snap_store::{Force, SnapshotState};
 
 use super::*;
 use crate::fixture;
@@ -38,7 +38,9 @@ async fn rows_and_manifests_agree_afterwards() {
         .join(format!("manifests/{broken}.manifest"));
     fs::write(&manifest, "no manifest").unwrap();
     let unknown = fixture::snapshot(&host, "unknown", None);
-    host.catalogue.begin_removal(&[unknown]).unwrap();
+    host.catalogue
+        .begin_removal(&[unknown], Force::No, 0)
+        .unwrap();
     host.catalogue.finish_removal(&unknown).unwrap();
 
     let foretold = repaired(&host, Extent::DryRun).await;

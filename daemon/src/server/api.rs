@@ -8,18 +8,19 @@ use std::{
 use snap_api::{
     BackedUp, BackupRequest, CollectRequest, ContainerRequest, ContainerView, CopyRequest,
     CreateRequest, DiffEntry, DiffRequest, DoctorReport, ErrorCode, ErrorReport, Hello,
-    HelloRequest, JobRequest, JobStarted, JobView, JobWaitRequest, LabelRequest, ListRequest,
-    MountRequest, MountView, MountsUpgraded, PROTOCOL_MAJOR, PROTOCOL_MINOR, Page,
-    ReferenceRequest, RemoveRequest, Removed, RepairRequest, RestoreRequest, SnapshotDetail,
-    SnapshotView, Snapshotd, Status, StatusRequest, TagRequest, TreeEntry, TreeRequest, TtlRequest,
-    UnmountRequest, UpgradeMountsRequest, VerifyRequest,
+    HelloRequest, HistoryRequest, JobRequest, JobStarted, JobView, JobWaitRequest, LabelRequest,
+    ListRequest, MountRequest, MountView, MountsUpgraded, Moves, MovesRequest, PROTOCOL_MAJOR,
+    PROTOCOL_MINOR, Page, PinRequest, ReferenceRequest, RemoveRequest, Removed, RepairRequest,
+    RestoreRequest, RollbackRequest, RolledBack, SnapshotDetail, SnapshotView, Snapshotd, Status,
+    StatusRequest, TagRequest, TreeEntry, TreeRequest, TtlRequest, UnmountRequest,
+    UpgradeMountsRequest, VerifyRequest, VersionView,
 };
 use tarpc::context::Context;
 use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
 
-use super::{browse, changes, parse, peer::Peer, tree, work};
+use super::{browse, changes, naming, parse, peer::Peer, tree, work};
 use crate::{
     backup, collect, containers, doctor, error::Result, host::Host, jobs::panicked, mounts, status,
 };
@@ -246,7 +247,7 @@ impl Snapshotd for Api {
     async fn tag_set(self, _: Context, request: TagRequest) -> Answer<SnapshotView> {
         let subject = request.name.clone();
         self.change("tag", &subject, |host| async move {
-            changes::set_name(&host, &request).await
+            naming::set_name(&host, &request).await
         })
         .await
     }
@@ -366,6 +367,36 @@ impl Snapshotd for Api {
         self.change("upgrade-mounts", "all", move |host| async move {
             peer.require_root_for_service("replace the mount servers")?;
             Ok(mounts::upgrade(&host).await)
+        })
+        .await
+    }
+
+    async fn history(self, _: Context, request: HistoryRequest) -> Answer<Page<VersionView>> {
+        self.ask("history", |host| async move {
+            naming::history(&host, &request).await
+        })
+        .await
+    }
+
+    async fn moves(self, _: Context, request: MovesRequest) -> Answer<Moves> {
+        self.ask("moves", |host| async move {
+            naming::moves(&host, &request).await
+        })
+        .await
+    }
+
+    async fn rollback(self, _: Context, request: RollbackRequest) -> Answer<RolledBack> {
+        let subject = request.name.clone();
+        self.change("rollback", &subject, |host| async move {
+            naming::rollback(&host, &request).await
+        })
+        .await
+    }
+
+    async fn pin_set(self, _: Context, request: PinRequest) -> Answer<SnapshotView> {
+        let subject = request.reference.clone();
+        self.change("pin", &subject, |host| async move {
+            naming::set_pin(&host, &request).await
         })
         .await
     }

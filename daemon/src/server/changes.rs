@@ -4,12 +4,13 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use snap_api::{
     ErrorCode, ErrorReport, LabelRequest, MountRequest, MountView, RemoveRequest, Removed,
-    SnapshotView, TagRequest, TtlRequest, UnmountRequest,
+    SnapshotView, TtlRequest, UnmountRequest,
 };
-use snap_store::{SnapshotId, SnapshotName};
+use snap_store::SnapshotId;
 
 use super::{
     browse::{active, resolve},
+    naming::force,
     parse,
 };
 use crate::{blocking, clock, error::Result, expiry, host::Host, mounts, views};
@@ -28,7 +29,7 @@ pub(super) async fn remove(host: &Arc<Host>, request: &RemoveRequest) -> Result<
         Ok::<_, snap_store::Error>(ids)
     })
     .await?;
-    expiry::remove(host, &ids).await?;
+    expiry::remove_by(host, &ids, force(request.force)).await?;
     Ok(Removed {
         ids: ids.iter().map(ToString::to_string).collect(),
     })
@@ -41,23 +42,6 @@ pub(super) async fn set_ttl(host: &Arc<Host>, request: &TtlRequest) -> Result<Sn
         .id;
     let catalogue = Arc::clone(&host.catalogue);
     blocking(move || catalogue.set_expiry(&id, expires_at)).await?;
-    view(host, id).await
-}
-
-pub(super) async fn set_name(host: &Arc<Host>, request: &TagRequest) -> Result<SnapshotView> {
-    let namespace = parse::namespace(&request.namespace)?;
-    let name: SnapshotName = request.name.parse()?;
-    let catalogue = Arc::clone(&host.catalogue);
-    let id = match request.remove {
-        true => blocking(move || catalogue.remove_name(&namespace, &name)).await?,
-        false => {
-            let id = active(host, &request.namespace, &request.reference)
-                .await?
-                .id;
-            blocking(move || catalogue.set_name(&id, &name)).await?;
-            id
-        }
-    };
     view(host, id).await
 }
 
@@ -80,11 +64,7 @@ pub(super) async fn mount(host: &Arc<Host>, request: &MountRequest) -> Result<Mo
     let path = parse::host_path(&request.path)?;
     let record = active(host, &request.namespace, &request.reference).await?;
     let now = clock::now();
-    if record
-        .expires_at
-        .is_some_and(|expires_at| expires_at <= now)
-        && !request.force
-    {
+    if record.has_expired(now) && !request.force {
         let message = format!("Snapshot {} has expired", record.id);
         return Err(ErrorReport::new(ErrorCode::Conflict, "expired", message)
             .hint("Use --force to mount it all the same, or give it a new time to live")
@@ -101,7 +81,8 @@ pub(super) async fn unmount(host: &Arc<Host>, request: &UnmountRequest) -> Resul
     mounts::unmount_folder(host, &path).await
 }
 
-async fn view(host: &Arc<Host>, id: SnapshotId) -> Result<SnapshotView> {
+/// A snapshot as it is after a change.
+pub(super) async fn view(host: &Arc<Host>, id: SnapshotId) -> Result<SnapshotView> {
     let catalogue = Arc::clone(&host.catalogue);
     let record = blocking(move || catalogue.get(&id)).await?;
     Ok(views::snapshot(&record))

@@ -12,7 +12,7 @@ use std::{
 use snap_api::{
     CollectRequest, ErrorCode, ErrorReport, MAX_PAGE_ITEMS, NetworkChoice, Ttl, WirePath,
 };
-use snap_store::{EntryName, Namespace, Reference};
+use snap_store::{EntryName, Namespace, Reference, SnapshotName};
 
 use crate::{
     collect::{CollectPlan, Reason},
@@ -33,6 +33,7 @@ const MAX_INNER_PATH_BYTES: usize = 64 * 1024;
 const MAX_PATTERNS: usize = 1000;
 const MAX_KEY_BYTES: usize = 128;
 const MAX_REFERENCES: usize = 1000;
+const MAX_TAGS: usize = 100;
 /// A year.
 const MAX_GRACE_SECONDS: u64 = 365 * 24 * 60 * 60;
 
@@ -54,6 +55,40 @@ pub(super) fn optional_namespace(text: Option<&str>) -> Result<Option<Namespace>
 
 pub(super) fn reference(text: &str) -> Result<Reference> {
     Ok(text.parse()?)
+}
+
+/// `NAME:TAG`, whatever the tag.
+pub(super) fn name(text: &str) -> Result<SnapshotName> {
+    Ok(text.parse()?)
+}
+
+/// A name that a new snapshot is to have.
+pub(super) fn new_name(text: Option<&str>) -> Result<Option<SnapshotName>> {
+    let tag = |text: &str| -> Result<_> { Ok(name(text)?.require_tag()?) };
+    text.map(tag).transpose()
+}
+
+/// Names that are to be given, all of them to one snapshot.
+pub(super) fn tags(first: &str, more: &[String]) -> Result<Vec<SnapshotName>> {
+    if more.len() >= MAX_TAGS {
+        let message = format!("At most {MAX_TAGS} names are given at once");
+        return Err(usage("invalid-names", message));
+    }
+    let all = std::iter::once(first).chain(more.iter().map(String::as_str));
+    all.map(|text| Ok(name(text)?.require_tag()?)).collect()
+}
+
+/// A name without a tag.
+pub(super) fn bare_name(text: &str) -> Result<SnapshotName> {
+    let name = name(text)?;
+    if text == name.name() {
+        return Ok(name);
+    }
+    let message = format!(
+        "`{name}` is one of {}'s tags: give the name alone",
+        name.name()
+    );
+    Err(usage("invalid-name", message))
 }
 
 /// At least one reference and not more than can be removed in one transaction.

@@ -10,7 +10,7 @@ use snap_api::{
     RestoreRequest, StatusRequest, TagRequest, TreeRequest, Ttl, TtlRequest, VerifyRequest,
     WirePath,
 };
-use snap_store::SnapshotId;
+use snap_store::{Force, SnapshotId};
 use tempfile::TempDir;
 
 use super::*;
@@ -224,12 +224,16 @@ async fn a_snapshot_is_listed_shown_changed_and_removed() {
         reference: "app".to_owned(),
         name: "app:stable".to_owned(),
         remove: false,
+        more: Vec::new(),
+        immutable: false,
+        force: false,
     };
     let view = client.tag_set(context(), request).await.unwrap().unwrap();
     assert_eq!(view.names, ["app:latest", "app:stable", "app:v1"]);
     let request = RemoveRequest {
         namespace: "default".to_owned(),
         references: vec!["app".to_owned(), id.clone()],
+        force: false,
     };
     let removed = client.remove(context(), request).await.unwrap().unwrap();
     assert_eq!(removed.ids, [id]);
@@ -244,6 +248,7 @@ async fn removal_of_something_missing_removes_nothing() {
     let request = RemoveRequest {
         namespace: "default".to_owned(),
         references: vec!["app".to_owned(), "missing".to_owned()],
+        force: false,
     };
     let error = client
         .remove(context(), request)
@@ -335,7 +340,8 @@ async fn a_container_cannot_be_captured_without_containerd() {
 async fn only_an_active_snapshot_is_restored_mounted_or_copied() {
     let fixture = Fixture::start();
     let id = fixture.snapshot("app");
-    fixture.host.catalogue.begin_removal(&[id]).unwrap();
+    let catalogue = &fixture.host.catalogue;
+    catalogue.begin_removal(&[id], Force::No, 0).unwrap();
     let client = fixture.client().await;
     let (namespace, reference) = ("default".to_owned(), id.to_string());
     let request = MountRequest {

@@ -78,7 +78,7 @@ fn create_plan(host: &Host, peer: Peer, request: CreateRequest) -> Result<Create
         id: SnapshotId::random(),
         namespace: parse::namespace(&request.namespace)?,
         source,
-        name: request.name.as_deref().map(str::parse).transpose()?,
+        name: parse::new_name(request.name.as_deref())?,
         expires_at: parse::expiry(request.ttl, host.config.default_ttl, clock::now())?,
         labels: request.labels,
         exclude: parse::patterns(request.exclude)?,

@@ -36,6 +36,7 @@ fn store_errno(error: &snap_store::Error) -> Errno {
         | Store::Exists { .. }
         | Store::Ambiguous { .. }
         | Store::Busy { .. }
+        | Store::Naming(_)
         | Store::Limit { .. }
         | Store::Invalid { .. }
         | Store::Corrupt { .. }

@@ -65,6 +65,7 @@ fn view(folder: &BTreeMap<String, Model>, groups: &[LinkGroup]) -> (tempfile::Te
         namespace: "default".parse().unwrap(),
         created_at: 0,
         name: None,
+        version: None,
         expires_at: None,
         labels: BTreeMap::new(),
         root: write(&draft, folder),

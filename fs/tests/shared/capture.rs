@@ -25,6 +25,7 @@ pub(crate) fn capture(root: &Path, folder: &Path) -> SnapshotId {
         namespace: "default".parse().unwrap(),
         created_at: 0,
         name: None,
+        version: None,
         expires_at: None,
         labels: Default::default(),
         root: tree.root,

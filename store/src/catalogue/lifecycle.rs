@@ -4,11 +4,15 @@ use std::collections::BTreeSet;
 
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::{Catalogue, Failure, SnapshotRecord, SnapshotState, lookup, naming, rows, users};
+use super::{
+    Catalogue, Failure, Force, MoveCause, SnapshotRecord, SnapshotState, lookup, naming, rows,
+    users, versions,
+};
 use crate::{
     error::{Error, Result},
     ids::SnapshotId,
     manifest::{Manifest, Origin},
+    names::SnapshotName,
 };
 
 impl Catalogue {
@@ -33,7 +37,8 @@ impl Catalogue {
         })
     }
 
-    /// Creating → Active: takes sizes from the manifest, moves the name and `latest`.
+    /// Creating → Active: takes sizes from the manifest, makes it the next version of its name, moves the name and `latest`. A name that has
+    /// become immutable meanwhile stays where it is.
     pub fn activate(&self, manifest: &Manifest) -> Result<SnapshotRecord> {
         self.write("activate a snapshot", |transaction| {
             require(transaction, &manifest.id, &[SnapshotState::Creating])?;
@@ -50,20 +55,19 @@ impl Catalogue {
                 ],
             )?;
             if let Some(name) = &manifest.name {
-                naming::point(transaction, &manifest.namespace, name, &manifest.id)?;
-                naming::point(
-                    transaction,
-                    &manifest.namespace,
-                    &name.latest(),
-                    &manifest.id,
-                )?;
+                let (namespace, id) = (&manifest.namespace, &manifest.id);
+                versions::give(transaction, namespace, name, manifest.version, id)?;
+                let why = (MoveCause::Create, manifest.created_at);
+                for name in BTreeSet::from([name.clone(), name.latest()]) {
+                    naming::point_if_movable(transaction, namespace, &name, why, id)?;
+                }
             }
             lookup::one(transaction, &manifest.id)
         })
     }
 
-    /// Fills a new catalogue from manifests, in any order: a name goes to the newest that claims it.
-    /// What the catalogue knows already stays as it is.
+    /// Fills a new catalogue from manifests, in any order: a name goes to the newest that claims it. A manifest without the number of its
+    /// version gets the next one, so those should come in the order they were made. What the catalogue knows already stays as it is.
     pub fn import(&self, manifest: &Manifest) -> Result<()> {
         self.write("import a manifest", |transaction| {
             if state(transaction, &manifest.id)?.is_some() {
@@ -73,11 +77,12 @@ impl Catalogue {
             let Some(name) = &manifest.name else {
                 return Ok(());
             };
+            let (namespace, id) = (&manifest.namespace, &manifest.id);
+            versions::give(transaction, namespace, name, manifest.version, id)?;
+            let why = (MoveCause::Create, manifest.created_at);
             for name in BTreeSet::from([name.clone(), name.latest()]) {
-                let holder = naming::holder(transaction, &manifest.namespace, &name)?;
-                let age = holder.map(|record| (record.created_at, record.id));
-                if age < Some((manifest.created_at, manifest.id)) {
-                    naming::point(transaction, &manifest.namespace, &name, &manifest.id)?;
+                if is_after_holder(transaction, &name, manifest)? {
+                    naming::point_if_movable(transaction, namespace, &name, why, id)?;
                 }
             }
             Ok(())
@@ -120,28 +125,27 @@ impl Catalogue {
         })
     }
 
-    /// Active or Failed → Deleting, names taken away. All of them or none: `Busy` when one is Creating or attached.
+    /// Active or Failed → Deleting, names taken away; `now` in seconds since 1970. All of them or none: `Busy` when one is Creating or
+    /// attached, `Naming` when one is pinned or, without force, bears an immutable name.
     /// One that is Deleting already may be among them, so that a removal that was cut short can be asked for again.
-    pub fn begin_removal(&self, ids: &[SnapshotId]) -> Result<()> {
+    pub fn begin_removal(&self, ids: &[SnapshotId], force: Force, now: i64) -> Result<()> {
         self.write("begin a removal", |transaction| {
-            ids.iter().try_for_each(|id| delete(transaction, id))
+            ids.iter()
+                .try_for_each(|id| delete(transaction, id, force, now))
         })
     }
 
-    /// The same for one that has expired at `now`; `NotFound` when it has not, or no longer: somebody has made its time to
-    /// live longer since it was listed.
+    /// The same for one that has expired at `now`; `NotFound` when it has not, or no longer: somebody has pinned it or made its
+    /// time to live longer since it was listed.
     pub fn begin_expiry(&self, id: &SnapshotId, now: i64) -> Result<()> {
         self.write("begin the removal of an expired snapshot", |transaction| {
-            let sql = "SELECT count(*) FROM snapshots WHERE id = ? AND expires_at <= ?";
-            let expired: i64 =
-                transaction.query_row(sql, params![id.as_bytes(), now], |row| row.get(0))?;
-            if expired == 0 {
+            if !lookup::one(transaction, id)?.has_expired(now) {
                 return Err(Failure::Situation(Error::NotFound {
                     what: "Expired snapshot",
                     name: id.to_string(),
                 }));
             }
-            delete(transaction, id)
+            delete(transaction, id, Force::No, now)
         })
     }
 
@@ -156,11 +160,18 @@ impl Catalogue {
 }
 
 /// Active or Failed → Deleting, as [`Catalogue::begin_removal`] says.
-fn delete(transaction: &Transaction<'_>, id: &SnapshotId) -> Result<(), Failure> {
+fn delete(
+    transaction: &Transaction<'_>,
+    id: &SnapshotId,
+    force: Force,
+    now: i64,
+) -> Result<(), Failure> {
     use SnapshotState::{Active, Deleting, Failed};
     require(transaction, id, &[Active, Failed, Deleting])?;
     users::require_unused(transaction, id)?;
-    transaction.execute("DELETE FROM names WHERE snapshot = ?", [id.as_bytes()])?;
+    let record = lookup::one(transaction, id)?;
+    naming::require_removable(&record, force)?;
+    naming::take_all(transaction, &record, now)?;
     transaction.execute(
         "UPDATE snapshots SET state = 'deleting' WHERE id = ?",
         [id.as_bytes()],
@@ -204,6 +215,24 @@ fn add(
     Ok(())
 }
 
+/// Whether a manifest was made after what a name points to: by their numbers where it holds its own, because several may be made in one
+/// second, and otherwise by their times.
+fn is_after_holder(
+    transaction: &Transaction<'_>,
+    name: &SnapshotName,
+    manifest: &Manifest,
+) -> Result<bool, Failure> {
+    let namespace = &manifest.namespace;
+    let Some(holder) = naming::holder(transaction, namespace, name)? else {
+        return Ok(true);
+    };
+    let theirs = versions::number_of(transaction, namespace, name, &holder.id)?;
+    Ok(match (theirs, manifest.version) {
+        (Some(theirs), Some(own)) => theirs < own,
+        _ => (holder.created_at, holder.id) < (manifest.created_at, manifest.id),
+    })
+}
+
 /// The record of a manifest that nothing else is known of.
 fn described(manifest: &Manifest) -> SnapshotRecord {
     let (source, image) = match &manifest.origin {
@@ -219,6 +248,9 @@ fn described(manifest: &Manifest) -> SnapshotRecord {
         state: SnapshotState::Active,
         reason: None,
         names: Vec::new(),
+        immutable: Vec::new(),
+        versions: Vec::new(),
+        is_pinned: false,
         labels: manifest.labels.clone(),
         source,
         is_container: matches!(manifest.origin, Origin::Container(_)),

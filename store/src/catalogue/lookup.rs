@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Transaction, params};
 
-use super::{Catalogue, Failure, SnapshotRecord, SnapshotState, naming, rows};
+use super::{Catalogue, Failure, SnapshotRecord, SnapshotState, naming, rows, versions};
 use crate::{
     error::{Error, Result},
     ids::SnapshotId,
@@ -15,9 +15,9 @@ use crate::{
 const SHOWN_CANDIDATES: usize = 3;
 
 impl Catalogue {
-    /// The snapshot a user means; `NotFound` or `Ambiguous`.
+    /// The snapshot a user means; `NotFound`, `Naming` or `Ambiguous`.
     ///
-    /// A whole id comes first, then a name, then a prefix of an id: what somebody chose to call a snapshot
+    /// A whole id comes first, then a name, then a version, then a prefix of an id: what somebody chose to call a snapshot
     /// must not change its meaning because a random id begins alike.
     pub fn resolve(&self, namespace: &Namespace, reference: &Reference) -> Result<SnapshotRecord> {
         self.read("resolve a reference", |transaction| {
@@ -27,7 +27,7 @@ impl Catalogue {
                     name: format!("{reference} in namespace {namespace}"),
                 })
             };
-            let by_name = |name: &SnapshotName| naming::holder(transaction, namespace, name);
+            let by_name = |name: &SnapshotName| by_name(transaction, namespace, name);
             let found = match reference {
                 Reference::Id(id) => match within(transaction, namespace, id)? {
                     Some(record) => Some(record),
@@ -39,7 +39,14 @@ impl Catalogue {
                     None => by_prefix(transaction, namespace, prefix)?,
                 },
             };
-            found.ok_or_else(missing)
+            match (found, reference) {
+                (Some(found), _) => Ok(found),
+                (None, Reference::Name(name) | Reference::IdPrefixOrName(_, name)) => {
+                    let known = versions::explain(transaction, namespace, name)?;
+                    Err(known.map_or_else(missing, Failure::from))
+                }
+                (None, Reference::Id(_)) => Err(missing()),
+            }
         })
     }
 
@@ -88,12 +95,13 @@ impl Catalogue {
         })
     }
 
-    /// Active and Failed snapshots that expired before `now`, the longest expired first.
+    /// Active and Failed snapshots that are not pinned and expired before `now`, the longest expired first.
     pub fn expired(&self, now: i64) -> Result<Vec<SnapshotRecord>> {
         self.read("list expired snapshots", |transaction| {
             rows::snapshots(
                 transaction,
-                "WHERE expires_at <= ? AND state IN ('active', 'failed') ORDER BY expires_at, id",
+                "WHERE expires_at <= ? AND NOT is_pinned AND state IN ('active', 'failed')
+                 ORDER BY expires_at, id",
                 [now],
             )
         })
@@ -152,6 +160,18 @@ fn within(
         params![id.as_bytes(), namespace.as_str()],
     )?;
     Ok(found.into_iter().next())
+}
+
+/// What a name points to, or the version it means. A name that an earlier release allowed to be digits alone comes first.
+fn by_name(
+    transaction: &Transaction<'_>,
+    namespace: &Namespace,
+    name: &SnapshotName,
+) -> Result<Option<SnapshotRecord>, Failure> {
+    match (naming::holder(transaction, namespace, name)?, name.number()) {
+        (None, Some(number)) => versions::holder(transaction, namespace, name, number),
+        (found, _) => Ok(found),
+    }
 }
 
 fn by_prefix(

@@ -15,7 +15,10 @@ use crate::{ids::SnapshotId, names::SnapshotName};
 /// The columns [`snapshot`] reads, in its order.
 const COLUMNS: &str = "id, namespace, state, reason, labels, source, is_container, image,
     created_at, expires_at, last_used_at, nodes, logical_bytes, stored_bytes, pause_us,
-    (SELECT group_concat(name || ':' || tag, ' ') FROM names WHERE names.snapshot = snapshots.id)";
+    (SELECT group_concat(name || ':' || tag, ' ') FROM names WHERE names.snapshot = snapshots.id),
+    (SELECT group_concat(name || ':' || tag, ' ') FROM names WHERE names.snapshot = snapshots.id AND is_immutable),
+    (SELECT group_concat(name || ':' || version, ' ') FROM versions WHERE versions.snapshot = snapshots.id),
+    is_pinned";
 
 /// The snapshots that `rest` (everything after FROM) selects.
 pub(super) fn snapshots(
@@ -61,6 +64,9 @@ fn snapshot(row: &Row<'_>) -> Result<SnapshotRecord, Failure> {
         stored_bytes: count(row, 13)?,
         pause_us: count(row, 14)?,
         names: names(row.get(15)?)?,
+        immutable: names(row.get(16)?)?,
+        versions: names(row.get(17)?)?,
+        is_pinned: row.get(18)?,
     })
 }
 

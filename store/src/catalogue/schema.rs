@@ -8,7 +8,11 @@ use super::place;
 use crate::error::{Error, Result};
 
 /// One statement list a version; `user_version` says how many have been run. Only ever appended to.
-const MIGRATIONS: [&str; 2] = [include_str!("schema-1.sql"), include_str!("schema-2.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("schema-1.sql"),
+    include_str!("schema-2.sql"),
+    include_str!("schema-3.sql"),
+];
 /// The schema this release writes.
 const NEWEST: u32 = MIGRATIONS.len() as u32;
 /// How long a call waits for another process that holds the write lock, such as a backup.

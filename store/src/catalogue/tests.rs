@@ -5,6 +5,7 @@ mod damage;
 mod faults;
 mod file;
 mod model;
+mod names;
 mod remains;
 mod users;
 mod vfs;
@@ -23,6 +24,8 @@ use crate::{
 pub(super) use bases::{base, layer};
 
 const LIMIT: u64 = 100;
+/// When what has a time happens.
+const NOW: i64 = 5000;
 
 pub(super) fn catalogue() -> (Catalogue, TempDir) {
     let folder = tempfile::tempdir().unwrap();
@@ -46,6 +49,9 @@ fn record(id: SnapshotId, created_at: i64) -> SnapshotRecord {
         state: SnapshotState::Creating,
         reason: None,
         names: Vec::new(),
+        immutable: Vec::new(),
+        versions: Vec::new(),
+        is_pinned: false,
         labels: BTreeMap::from([("team".to_owned(), "blue \"and\" \0 red".to_owned())]),
         source: "web".to_owned(),
         is_container: false,
@@ -66,6 +72,7 @@ fn manifest(id: SnapshotId, created_at: i64, name: Option<&str>) -> Manifest {
         namespace: namespace(),
         created_at,
         name: name.map(|name| name.parse().unwrap()),
+        version: None,
         expires_at: Some(created_at + 100),
         labels: BTreeMap::new(),
         root: TreeRef {
@@ -92,6 +99,14 @@ fn resolve(catalogue: &Catalogue, text: &str) -> Result<SnapshotId> {
     catalogue
         .resolve(&namespace(), &reference)
         .map(|record| record.id)
+}
+
+fn tag(catalogue: &Catalogue, id: SnapshotId, name: &str) -> Result<()> {
+    catalogue.set_names(&id, &[name.parse()?], Hold::Movable, NOW)
+}
+
+fn remove(catalogue: &Catalogue, ids: &[SnapshotId]) -> Result<()> {
+    catalogue.begin_removal(ids, Force::No, NOW)
 }
 
 fn container(name: &str, snapshot: SnapshotId) -> ContainerRecord {
@@ -133,7 +148,7 @@ fn names_move_to_the_newest_snapshot_of_a_name() {
     active(&catalogue, id(2), 20, Some("app:v2"));
     assert_eq!(resolve(&catalogue, "app").unwrap(), id(2));
     assert_eq!(resolve(&catalogue, "app:v1").unwrap(), id(1));
-    catalogue.set_name(&id(1), &"app".parse().unwrap()).unwrap();
+    tag(&catalogue, id(1), "app").unwrap();
     assert_eq!(resolve(&catalogue, "app").unwrap(), id(1));
 }
 
@@ -193,14 +208,14 @@ fn removal_takes_all_or_none() {
     catalogue
         .insert_container(&container("clone", id(2)))
         .unwrap();
-    let error = catalogue.begin_removal(&[id(1), id(2)]).unwrap_err();
+    let error = remove(&catalogue, &[id(1), id(2)]).unwrap_err();
     assert!(
         error.to_string().contains("container default/clone"),
         "{error}"
     );
     assert_eq!(resolve(&catalogue, "app").unwrap(), id(1));
     catalogue.remove_container(&namespace(), "clone").unwrap();
-    catalogue.begin_removal(&[id(1), id(2), id(1)]).unwrap();
+    remove(&catalogue, &[id(1), id(2), id(1)]).unwrap();
     assert!(resolve(&catalogue, "app").is_err());
     catalogue.finish_removal(&id(1)).unwrap();
     assert!(matches!(catalogue.get(&id(1)), Err(Error::NotFound { .. })));
@@ -211,11 +226,11 @@ fn what_is_creating_or_gone_cannot_be_removed() {
     let (catalogue, _folder) = catalogue();
     catalogue.insert(&record(id(1), 1), LIMIT).unwrap();
     assert!(matches!(
-        catalogue.begin_removal(&[id(1)]),
+        remove(&catalogue, &[id(1)]),
         Err(Error::Busy { .. })
     ));
     assert!(matches!(
-        catalogue.begin_removal(&[id(9)]),
+        remove(&catalogue, &[id(9)]),
         Err(Error::NotFound { .. })
     ));
     assert!(matches!(
@@ -235,7 +250,7 @@ fn pages_go_on_where_they_ended_though_the_last_one_is_gone() {
         page.iter().map(|record| record.id).collect::<Vec<_>>(),
         [id(6), id(5)]
     );
-    catalogue.begin_removal(&[id(5)]).unwrap();
+    remove(&catalogue, &[id(5)]).unwrap();
     catalogue.finish_removal(&id(5)).unwrap();
     let after = Some((page[1].created_at, page[1].id));
     let rest = catalogue.list(Some(&namespace()), after, 100).unwrap();

@@ -12,7 +12,7 @@ use crate::{
     entry::{MAX_NODES, Meta, Timestamp, TreeRef, Xattr},
     error::{Error, Result},
     links::LinkTable,
-    manifest::{HostFacts, Manifest, Origin},
+    manifest::{HostFacts, MAX_VERSION, Manifest, Origin},
 };
 
 const MAGIC: [u8; 8] = *b"SNAPMNF\0";
@@ -143,6 +143,8 @@ struct Body {
     namespace: String,
     created_at: i64,
     name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    version: Option<u64>,
     expires_at: Option<i64>,
     labels: BTreeMap<String, String>,
     root: BodyTree,
@@ -178,6 +180,7 @@ impl From<&Manifest> for Body {
             namespace: manifest.namespace.to_string(),
             created_at: manifest.created_at,
             name: manifest.name.as_ref().map(ToString::to_string),
+            version: manifest.version,
             expires_at: manifest.expires_at,
             labels: manifest.labels.clone(),
             root: BodyTree {
@@ -220,11 +223,18 @@ impl Body {
         if links.last().is_some_and(|last| last >= root.nodes) {
             return Err(corrupt("a hard link in it is beyond its last node"));
         }
+        if self
+            .version
+            .is_some_and(|version| !(1..=MAX_VERSION).contains(&version))
+        {
+            return Err(corrupt("the number of its version is out of bounds"));
+        }
         Ok(Manifest {
             id: self.id.parse()?,
             namespace: self.namespace.parse()?,
             created_at: self.created_at,
             name: self.name.map(|name| name.parse()).transpose()?,
+            version: self.version,
             expires_at: self.expires_at,
             labels: self.labels,
             root,

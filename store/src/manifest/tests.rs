@@ -39,6 +39,10 @@ fn a_manifest_that_exceeds_a_limit_is_refused() {
     assert!(forged(|manifest| manifest.root.nodes = 0).is_err());
     assert!(forged(|manifest| manifest.root.nodes = u64::MAX).is_err());
     assert!(forged(|manifest| manifest.root.nodes = 100).is_err());
+    assert!(forged(|manifest| manifest.version = Some(MAX_VERSION)).is_ok());
+    for bad in [0, MAX_VERSION + 1, u64::MAX] {
+        assert!(forged(|manifest| manifest.version = Some(bad)).is_err());
+    }
     assert!(forged(|manifest| manifest.root_meta.mode = 0o10000).is_err());
     assert!(forged(|manifest| manifest.root_meta.modified.nanoseconds = u32::MAX).is_err());
 }

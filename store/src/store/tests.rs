@@ -44,6 +44,7 @@ pub(crate) fn manifest_of(id: SnapshotId, root: Digest) -> Manifest {
         namespace: "default".parse::<Namespace>().unwrap(),
         created_at: 1,
         name: None,
+        version: None,
         expires_at: None,
         labels: BTreeMap::new(),
         root: TreeRef {

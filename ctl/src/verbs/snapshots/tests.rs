@@ -15,6 +15,9 @@ fn snapshot() -> SnapshotView {
         state: SnapshotState::Active,
         reason: None,
         names: vec!["web:latest".to_owned()],
+        immutable: Vec::new(),
+        versions: Vec::new(),
+        pinned: false,
         labels: BTreeMap::new(),
         source: "web".to_owned(),
         is_container: true,
@@ -66,6 +69,28 @@ fn a_snapshot_that_never_expires_says_so() {
     };
     assert_eq!(expires_in(&kept, new_year()), "never");
     assert_eq!(expiry(&kept, new_year()), "never");
+}
+
+#[test]
+fn pins_versions_and_immutable_names_are_told() {
+    let pinned = SnapshotView {
+        pinned: true,
+        names: vec!["web:latest".to_owned(), "web:v1".to_owned()],
+        immutable: vec!["web:v1".to_owned()],
+        versions: vec!["web:3".to_owned()],
+        ..snapshot()
+    };
+    assert_eq!(expires_in(&pinned, new_year()), "pinned");
+    let told = render_view(&pinned, new_year());
+    assert!(
+        told.contains("Names       web:latest\n            web:v1 (immutable)\n"),
+        "{told}"
+    );
+    assert!(told.contains("Version     web:3\n"), "{told}");
+    assert!(
+        told.contains("Expires     pinned; unpinned 2020-01-14T22:00:00Z (in 13d 22h)\n"),
+        "{told}"
+    );
 }
 
 #[test]

@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, path::Component};
 use snap_api::{NetworkChoice, WirePath};
 
 use super::{
-    container_id, container_ids, destinations, host_path, idempotency_key, inner_path, label_key,
-    labels, made_up_id, namespace, network, patterns, reference, references,
+    bare_name, container_id, container_ids, destinations, host_path, idempotency_key, inner_path,
+    label_key, labels, made_up_id, namespace, network, new_name, patterns, reference, references,
+    tags,
 };
 
 /// Takes the bytes for everything they could be.
@@ -31,6 +32,10 @@ pub(crate) fn fuzz(bytes: &[u8]) {
         .map(|word| (word.clone(), word.clone()))
         .collect();
     let _names = (namespace(text), reference(text), references(&words));
+    if let Ok(tags) = tags(text, &words) {
+        assert!(tags.iter().all(|tag| tag.number().is_none()));
+    }
+    let _bare = (bare_name(text), new_name(Some(text)));
     let _ids = (container_id(text), container_ids(text, count));
     let _labels = (labels(&pairs), label_key(text));
     let _lists = (destinations(words.clone()), patterns(words));

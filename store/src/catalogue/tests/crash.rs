@@ -14,19 +14,38 @@ use crate::disk::doubles::{Outcome, conclude, seeds};
 pub(super) type Change = fn(&Catalogue) -> Result<()>;
 
 /// Every change there is, each of which succeeds on what [`prepared`] makes.
-pub(super) const CHANGES: [(&str, Change); 23] = [
+pub(super) const CHANGES: [(&str, Change); 28] = [
     ("insert", |it| it.insert(&record(id(9), 90), LIMIT)),
     ("activate", |it| {
         it.activate(&manifest(id(2), 20, Some("app:v2"))).map(drop)
     }),
     ("fail", |it| it.fail(&id(2), "the disk is full")),
-    ("begin-removal", |it| it.begin_removal(&[id(1), id(4)])),
+    ("begin-removal", |it| {
+        it.begin_removal(&[id(1), id(4)], Force::Yes, NOW)
+    }),
     ("begin-expiry", |it| it.begin_expiry(&id(1), i64::MAX)),
     ("finish-removal", |it| it.finish_removal(&id(5))),
-    ("set-name", |it| it.set_name(&id(3), &"app:v1".parse()?)),
-    ("remove-name", |it| {
-        it.remove_name(&namespace(), &"app:v1".parse()?).map(drop)
+    ("set-names", |it| {
+        let names = ["app:v1".parse()?, "app:latest".parse()?];
+        it.set_names(&id(3), &names, Hold::Movable, NOW)
     }),
+    ("make-immutable", |it| {
+        it.set_names(&id(1), &["app:v1".parse()?], Hold::Immutable, NOW)
+    }),
+    ("remove-name", |it| {
+        it.remove_name(&namespace(), &"site:kept".parse()?, Force::Yes, NOW)
+            .map(drop)
+    }),
+    ("roll-back", |it| {
+        it.roll_back(&namespace(), &"app".parse()?, RollbackTo::Older, NOW)
+            .map(drop)
+    }),
+    ("undo-rollback", |it| {
+        it.roll_back(&namespace(), &"site".parse()?, RollbackTo::Undo, NOW)
+            .map(drop)
+    }),
+    ("pin", |it| it.pin(&id(3))),
+    ("unpin", |it| it.unpin(&id(6))),
     ("set-expiry", |it| it.set_expiry(&id(1), None)),
     ("set-labels", |it| {
         let set = BTreeMap::from([("large".to_owned(), "x".repeat(9000))]);
@@ -84,18 +103,27 @@ pub(super) fn prepared(folder: &Path) -> Catalogue {
     let catalogue = open(folder).unwrap();
     for (number, name) in [
         (1, Some("app:v1")),
-        (3, None),
-        (4, None),
+        (3, Some("site")),
+        (4, Some("app:v3")),
         (5, None),
-        (6, None),
+        (6, Some("site")),
     ] {
         active(&catalogue, id(number), i64::from(number), name);
     }
     catalogue.insert(&record(id(2), 2), LIMIT).unwrap();
-    catalogue.begin_removal(&[id(5)]).unwrap();
+    remove(&catalogue, &[id(5)]).unwrap();
     active(&catalogue, id(7), 7, None);
     catalogue.lose(&id(7), "its manifest is gone").unwrap();
     catalogue.put_base("old", &base(), None, 4).unwrap();
+    let site: SnapshotName = "site".parse().unwrap();
+    catalogue
+        .roll_back(&namespace(), &site, RollbackTo::Older, NOW)
+        .unwrap();
+    let kept = ["site:kept".parse().unwrap()];
+    catalogue
+        .set_names(&id(6), &kept, Hold::Immutable, NOW)
+        .unwrap();
+    catalogue.pin(&id(6)).unwrap();
     catalogue
         .insert_container(&container("old", id(6)))
         .unwrap();
@@ -108,7 +136,11 @@ pub(super) fn told(catalogue: &Catalogue) -> String {
     let list = catalogue.list(None, None, 100).unwrap();
     let users = (catalogue.containers().unwrap(), catalogue.mounts().unwrap());
     let others = (catalogue.bases().unwrap(), catalogue.note("new").unwrap());
-    format!("{list:?} {users:?} {others:?}")
+    let names = (
+        catalogue.counters().unwrap(),
+        catalogue.all_moves().unwrap(),
+    );
+    format!("{list:?} {users:?} {others:?} {names:?}")
 }
 
 pub(super) fn read(folder: &Path) -> Files {

@@ -104,8 +104,9 @@ fn try_told(catalogue: &Catalogue) -> Result<String> {
     let states = catalogue.count_by_state()?;
     let users = (catalogue.containers()?, catalogue.mounts()?);
     let others = (catalogue.bases()?, catalogue.note("new")?);
+    let names = (catalogue.counters()?, catalogue.all_moves()?);
     Ok(format!(
-        "{list:?} {by_name:?} {states:?} {users:?} {others:?}"
+        "{list:?} {by_name:?} {states:?} {users:?} {others:?} {names:?}"
     ))
 }
 
@@ -137,7 +138,7 @@ fn try_using(catalogue: &Catalogue, folder: &Path) {
         catalogue.insert(&record(id(9), 90), LIMIT),
         catalogue.set_expiry(&id(1), None),
         catalogue.set_note("another", "text"),
-        catalogue.begin_removal(&[id(3)]),
+        remove(catalogue, &[id(3)]),
     ];
     for error in changes.into_iter().filter_map(Result::err) {
         let is_told = matches!(
@@ -265,6 +266,8 @@ fn a_catalogue_with_rows_that_cannot_be_is_corrupt() {
         ("UPDATE snapshots SET source = CAST(x'80' AS TEXT)", "utf-8"),
         ("PRAGMA user_version = 0", "says that it has none"),
         ("DELETE FROM snapshots", "refers to something"),
+        ("UPDATE versions SET name = 'Bad'", "not a name"),
+        ("UPDATE moves SET to_version = -1", "no count"),
     ] {
         let (catalogue, folder) = catalogue();
         active(&catalogue, id(1), 10, Some("app:v1"));

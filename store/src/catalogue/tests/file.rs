@@ -30,6 +30,60 @@ fn a_catalogue_of_the_first_schema_is_brought_to_the_newest() {
     assert_eq!(bases[0].layer, None);
 }
 
+/// **A8** `NAME:3` is version 3 of NAME. A tag of digits alone cannot be given; one that an earlier release gave stays,
+/// and comes before the version of that number, until it is taken away.
+#[test]
+fn names_of_the_second_schema_become_versions_and_lose_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalogue.db");
+    let old = Connection::open(&path).unwrap();
+    for schema in [
+        include_str!("../schema-1.sql"),
+        include_str!("../schema-2.sql"),
+    ] {
+        old.execute_batch(schema).unwrap();
+    }
+    for (number, created_at) in [(1, 30), (2, 10), (3, 20), (4, 5)] {
+        let sql = "INSERT INTO snapshots VALUES (?, 'default', 'active', NULL, '{}', 's', 0, NULL, ?, NULL, NULL, 0, 0, 0, 0)";
+        old.execute(sql, (id(number).as_bytes(), created_at))
+            .unwrap();
+    }
+    for (name, tag, number) in [
+        ("app", "latest", 1),
+        ("app", "v1", 2),
+        ("app", "v3", 1),
+        ("app", "1", 3),
+        ("other", "x", 1),
+    ] {
+        let sql = "INSERT INTO names VALUES ('default', ?, ?, ?)";
+        old.execute(sql, (name, tag, id(number).as_bytes()))
+            .unwrap();
+    }
+    old.pragma_update(None, "user_version", 2).unwrap();
+    drop(old);
+    let (catalogue, _) = Catalogue::open(&path).unwrap();
+    for (reference, number) in [
+        ("app", 1),
+        ("app:v1", 2),
+        ("app:v3", 1),
+        ("app:1", 3),
+        ("app:2", 3),
+        ("app:3", 1),
+        ("other:1", 1),
+    ] {
+        let found = resolve(&catalogue, reference).unwrap();
+        assert_eq!(found, id(number), "{reference}");
+    }
+    let app = "app:1".parse().unwrap();
+    catalogue
+        .remove_name(&namespace(), &app, Force::No, NOW)
+        .unwrap();
+    assert_eq!(resolve(&catalogue, "app:1").unwrap(), id(2));
+    active(&catalogue, id(5), 40, Some("app"));
+    assert_eq!(resolve(&catalogue, "app:4").unwrap(), id(5));
+    assert_eq!(catalogue.get(&id(4)).unwrap().versions, []);
+}
+
 #[test]
 fn a_reopened_catalogue_has_everything() {
     let (catalogue, folder) = catalogue();
@@ -89,7 +143,7 @@ fn a_catalogue_of_a_later_release_is_left_alone() {
             error,
             Error::Incompatible {
                 found: 7,
-                supported: 2,
+                supported: 3,
                 ..
             }
         ),

@@ -1,5 +1,7 @@
 //! Any sequence of calls leaves the catalogue in the state of a plain map, before and after it is opened again.
 
+use std::collections::BTreeSet;
+
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
@@ -16,15 +18,40 @@ enum Call {
     FinishRemoval(u8),
     SetName(u8, usize),
     RemoveName(usize),
+    RollBack(usize),
+    Undo(usize),
+    Pin(u8),
+    Unpin(u8),
     Attach(u8),
     Detach(u8),
+}
+
+/// What a name without its tag has given and gone through.
+#[derive(Clone, Default)]
+struct Course {
+    last: u64,
+    versions: BTreeMap<u64, u8>,
+    /// Which version `latest` last pointed to.
+    pointed: Option<u64>,
+    /// What `latest` pointed to before each rollback that can be undone.
+    before: Vec<Option<u8>>,
 }
 
 #[derive(Default)]
 struct Model {
     states: BTreeMap<u8, SnapshotState>,
     names: BTreeMap<&'static str, u8>,
+    courses: [Course; 2],
     users: BTreeMap<u8, ()>,
+    pinned: BTreeSet<u8>,
+}
+
+/// The number of the name without its tag, and its `latest`.
+fn course_of(name: usize) -> (usize, &'static str) {
+    match name {
+        0 | 1 => (0, NAMES[1]),
+        _ => (1, NAMES[2]),
+    }
 }
 
 impl Model {
@@ -53,11 +80,25 @@ impl Model {
             Call::SetName(id, name) => {
                 let accepted = self.states.get(&id) == Some(&Active);
                 if accepted {
-                    self.names.insert(NAMES[name], id);
+                    self.tag(id, name);
                 }
                 accepted
             }
             Call::RemoveName(name) => self.names.remove(NAMES[name]).is_some(),
+            Call::RollBack(name) => self.roll_back(name),
+            Call::Undo(name) => self.undo(name),
+            Call::Pin(id) => {
+                let accepted = self.states.get(&id) == Some(&Active);
+                if accepted {
+                    self.pinned.insert(id);
+                }
+                accepted
+            }
+            Call::Unpin(id) => {
+                self.pinned.remove(&id);
+                let state = self.states.get(&id);
+                state.is_some_and(|state| *state != Deleting)
+            }
             Call::Attach(id) => {
                 let accepted = self.states.get(&id) == Some(&Active);
                 accepted && self.users.insert(id, ()).is_none()
@@ -75,16 +116,66 @@ impl Model {
     }
 
     fn name(&mut self, id: u8, name: Option<usize>) -> bool {
-        if let Some(name) = name.map(|name| NAMES[name]) {
-            self.names.insert(name, id);
-            let latest = if name.starts_with("app") {
-                "app:latest"
-            } else {
-                "beef:latest"
-            };
+        if let Some(name) = name {
+            let (number, latest) = course_of(name);
+            let course = &mut self.courses[number];
+            course.last += 1;
+            course.versions.insert(course.last, id);
+            self.names.insert(NAMES[name], id);
             self.names.insert(latest, id);
+            self.pointed(name, id, true);
         }
         true
+    }
+
+    fn tag(&mut self, id: u8, name: usize) {
+        let had = self.names.insert(NAMES[name], id);
+        if NAMES[name] == course_of(name).1 && had != Some(id) {
+            self.pointed(name, id, true);
+        }
+    }
+
+    /// `latest` points to a snapshot now, by intent or by a rollback.
+    fn pointed(&mut self, name: usize, id: u8, by_intent: bool) {
+        let course = &mut self.courses[course_of(name).0];
+        let is_it = |(_, holder): &(&u64, &u8)| **holder == id;
+        course.pointed = course
+            .versions
+            .iter()
+            .find(is_it)
+            .map(|(number, _)| *number);
+        if by_intent {
+            course.before.clear();
+        }
+    }
+
+    fn roll_back(&mut self, name: usize) -> bool {
+        let (number, latest) = course_of(name);
+        let course = &self.courses[number];
+        let below = course.pointed.unwrap_or(u64::MAX);
+        let is_active = |id: &u8| self.states.get(id) == Some(&SnapshotState::Active);
+        let older = course.versions.range(..below).rev();
+        let Some(target) = older.map(|(_, id)| *id).find(is_active) else {
+            return false;
+        };
+        let from = self.names.insert(latest, target);
+        self.courses[number].before.push(from);
+        self.pointed(name, target, false);
+        true
+    }
+
+    fn undo(&mut self, name: usize) -> bool {
+        let (number, latest) = course_of(name);
+        let Some(Some(target)) = self.courses[number].before.last().copied() else {
+            return false;
+        };
+        let accepted = self.states.get(&target) == Some(&SnapshotState::Active);
+        if accepted {
+            self.names.insert(latest, target);
+            self.courses[number].before.pop();
+            self.pointed(name, target, false);
+        }
+        accepted
     }
 
     fn begin_removal(&mut self, ids: [u8; 2]) -> bool {
@@ -92,11 +183,15 @@ impl Model {
             let state = self.states.get(id);
             state.is_some_and(|state| *state != SnapshotState::Creating)
                 && !self.users.contains_key(id)
+                && !self.pinned.contains(id)
         });
         if accepted {
             for id in ids {
                 self.states.insert(id, SnapshotState::Deleting);
                 self.names.retain(|_, holder| *holder != id);
+                for course in &mut self.courses {
+                    course.versions.retain(|_, holder| *holder != id);
+                }
             }
         }
         accepted
@@ -114,7 +209,11 @@ fn call() -> impl Strategy<Value = Call> {
         2 => (number.clone(), number.clone()).prop_map(|(a, b)| Call::BeginRemoval(a, b)),
         2 => number.clone().prop_map(Call::FinishRemoval),
         2 => (number.clone(), name.clone()).prop_map(|(id, name)| Call::SetName(id, name)),
-        2 => name.prop_map(Call::RemoveName),
+        2 => name.clone().prop_map(Call::RemoveName),
+        3 => name.clone().prop_map(Call::RollBack),
+        2 => name.prop_map(Call::Undo),
+        1 => number.clone().prop_map(Call::Pin),
+        1 => number.clone().prop_map(Call::Unpin),
         2 => number.clone().prop_map(Call::Attach),
         2 => number.prop_map(Call::Detach),
     ]
@@ -132,21 +231,33 @@ fn run(catalogue: &Catalogue, call: &Call) -> Result<()> {
             catalogue.activate(&manifest).map(drop)
         }
         Call::Fail(number) => catalogue.fail(&id(number), "because"),
-        Call::BeginRemoval(a, b) => catalogue.begin_removal(&[id(a), id(b)]),
+        Call::BeginRemoval(a, b) => remove(catalogue, &[id(a), id(b)]),
         Call::FinishRemoval(number) => catalogue.finish_removal(&id(number)),
-        Call::SetName(number, name) => {
-            catalogue.set_name(&id(number), &NAMES[name].parse().unwrap())
-        }
+        Call::SetName(number, name) => tag(catalogue, id(number), NAMES[name]),
         Call::RemoveName(name) => catalogue
-            .remove_name(&namespace(), &NAMES[name].parse().unwrap())
+            .remove_name(&namespace(), &NAMES[name].parse().unwrap(), Force::No, NOW)
             .map(drop),
+        Call::RollBack(name) | Call::Undo(name) => {
+            let to = match call {
+                Call::Undo(_) => RollbackTo::Undo,
+                _ => RollbackTo::Older,
+            };
+            let name = NAMES[name].parse().unwrap();
+            catalogue.roll_back(&namespace(), &name, to, NOW).map(drop)
+        }
+        Call::Pin(number) => catalogue.pin(&id(number)),
+        Call::Unpin(number) => catalogue.unpin(&id(number)),
         Call::Attach(number) => catalogue.insert_container(&container(&user(number), id(number))),
         Call::Detach(number) => catalogue.remove_container(&namespace(), &user(number)),
     }
 }
 
-/// In the model's words: states by snapshot, snapshots by name, and snapshots with users.
-type Observed = (Vec<(u8, SnapshotState)>, Vec<(String, u8)>, Vec<u8>);
+/// In the model's words: states by snapshot, snapshots by name, those by version, and snapshots with users and pinned ones.
+type Observed = (
+    Vec<(u8, SnapshotState)>,
+    [Vec<(String, u8)>; 2],
+    [Vec<u8>; 2],
+);
 
 fn observe(catalogue: &Catalogue) -> Observed {
     let number = |id: &SnapshotId| id.as_bytes()[0];
@@ -156,22 +267,44 @@ fn observe(catalogue: &Catalogue) -> Observed {
         .iter()
         .map(|record| (number(&record.id), record.state))
         .collect();
-    let mut names: Vec<_> = records
-        .iter()
-        .flat_map(|record| {
-            record
-                .names
-                .iter()
-                .map(|name| (name.to_string(), number(&record.id)))
-        })
-        .collect();
-    names.sort_unstable();
+    let named = |names: fn(&SnapshotRecord) -> &[SnapshotName]| {
+        let of_one = |record| {
+            let names = names(record).iter();
+            names.map(|name| (name.to_string(), number(&record.id)))
+        };
+        let mut all: Vec<_> = records.iter().flat_map(of_one).collect();
+        all.sort_unstable();
+        all
+    };
+    let names = [
+        named(|record| &record.names),
+        named(|record| &record.versions),
+    ];
+    let pinned = records.iter().filter(|record| record.is_pinned);
+    let pinned = pinned.map(|record| number(&record.id)).collect();
     let containers = catalogue.containers().unwrap();
     let users = containers
         .iter()
         .map(|user| number(&user.snapshot.unwrap()))
         .collect();
-    (states, names, users)
+    (states, names, [users, pinned])
+}
+
+impl Model {
+    fn observed(&self) -> Observed {
+        let names = self.names.iter();
+        let names = names.map(|(name, id)| ((*name).to_owned(), *id)).collect();
+        let mut versions = Vec::new();
+        for (course, name) in self.courses.iter().zip(["app", "beef"]) {
+            let given = course.versions.iter();
+            versions.extend(given.map(|(number, id)| (format!("{name}:{number}"), *id)));
+        }
+        versions.sort_unstable();
+        let states = self.states.iter().map(|(id, state)| (*id, *state));
+        let users = self.users.keys().copied().collect();
+        let pinned = self.pinned.iter().copied().collect();
+        (states.collect(), [names, versions], [users, pinned])
+    }
 }
 
 proptest! {
@@ -187,10 +320,7 @@ proptest! {
             let accepted = model.apply(call);
             let result = run(&catalogue, call);
             prop_assert_eq!(result.is_ok(), accepted, "{:?} {:?}", call, result);
-            let names = model.names.iter().map(|(name, id)| ((*name).to_owned(), *id)).collect();
-            let states = model.states.iter().map(|(id, state)| (*id, *state)).collect();
-            let users = model.users.keys().copied().collect();
-            prop_assert_eq!(observe(&catalogue), (states, names, users));
+            prop_assert_eq!(observe(&catalogue), model.observed());
         }
         let before = observe(&catalogue);
         drop(catalogue);

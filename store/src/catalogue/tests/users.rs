@@ -13,11 +13,11 @@ fn only_an_active_snapshot_takes_users() {
         catalogue.remove_mount(Path::new("/mnt/a")).unwrap(),
         mount("/mnt/a", id(1))
     );
-    catalogue.begin_removal(&[id(1)]).unwrap();
+    remove(&catalogue, &[id(1)]).unwrap();
     for refused in [
         catalogue.insert_container(&container("c", id(1))),
         catalogue.insert_mount(&mount("/mnt/a", id(1))),
-        catalogue.set_name(&id(1), &"app".parse().unwrap()),
+        tag(&catalogue, id(1), "app"),
         catalogue.set_expiry(&id(1), None),
     ] {
         assert!(matches!(refused, Err(Error::Busy { .. })), "{refused:?}");
