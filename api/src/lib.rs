@@ -38,7 +38,7 @@ pub use view::*;
 /// Major version of the protocol; a client and a daemon that differ in it refuse each other.
 pub const PROTOCOL_MAJOR: u32 = 1;
 /// Minor version: methods and fields are only ever added within a major version. A daemon ignores fields it does not know, so a client
-/// asks nothing of it that came with a later one. 1: versions, immutable tags, pins.
+/// asks nothing of it that came with a later one. 1: versions, immutable tags, pins, filters and orders of lists.
 pub const PROTOCOL_MINOR: u32 = 1;
 /// Largest frame either side accepts, in bytes: a full page of listings is far below it.
 pub const MAX_FRAME_BYTES: usize = 4 << 20;

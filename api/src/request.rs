@@ -181,6 +181,13 @@ pub struct ListRequest {
     /// At most this many; 0 asks for as many as the daemon gives at once.
     #[serde(default)]
     pub limit: u32,
+    /// Only what passes these; a page is of what does. For snapshots alone: `label=KEY`, `state=active`, `size>1G` and so on.
+    #[serde(default)]
+    pub filters: Vec<String>,
+    /// The order, for snapshots alone: `created`, `name`, `size`, `stored` or `expires`, with `:desc` the other way round; the newest
+    /// first when absent.
+    #[serde(default)]
+    pub sort: Option<String>,
 }
 
 /// Names a snapshot.

@@ -18,7 +18,7 @@ const CALL_LIMIT: Duration = Duration::from_secs(120);
 /// How long a call may take that deals with everything the daemon has.
 const LONG_LIMIT: Duration = Duration::from_secs(60 * 60);
 
-/// The minor version of the protocol that versions of names, immutable tags and pins came with.
+/// The minor version of the protocol that versions of names, immutable tags, pins, filters and orders came with.
 pub(crate) const VERSIONS: u32 = 1;
 
 const CALL_HINT: &str = "whether the daemon did it is not known; look with `snapctl list` or `snapctl container list`, and at `journalctl -u snapshotd`";
@@ -84,13 +84,23 @@ impl Session {
         &self,
         fetch: impl AsyncFn(Option<String>) -> Result<Page<T>, Failure>,
     ) -> Result<Vec<T>, Failure> {
+        self.collect_some(usize::MAX, fetch).await
+    }
+
+    /// The first `limit` items of a listing.
+    pub(crate) async fn collect_some<T>(
+        &self,
+        limit: usize,
+        fetch: impl AsyncFn(Option<String>) -> Result<Page<T>, Failure>,
+    ) -> Result<Vec<T>, Failure> {
         let mut items = Vec::new();
         let mut cursor = None;
         loop {
             let page = fetch(cursor).await?;
             items.extend(page.items);
             cursor = page.next;
-            if cursor.is_none() {
+            if cursor.is_none() || items.len() >= limit {
+                items.truncate(limit);
                 return Ok(items);
             }
         }

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     ffi::OsString,
+    fmt,
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::{Path, PathBuf, absolute},
     str::FromStr,
@@ -81,11 +82,12 @@ pub(crate) struct LabelFilter {
     value: Option<String>,
 }
 
-impl LabelFilter {
-    /// True when the labels have the key, and the value when one is asked for.
-    pub(crate) fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        let found = labels.get(&self.key);
-        found.is_some_and(|value| self.value.as_ref().is_none_or(|wanted| wanted == value))
+impl fmt::Display for LabelFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            Some(value) => write!(f, "{}={value}", self.key),
+            None => f.write_str(&self.key),
+        }
     }
 }
 

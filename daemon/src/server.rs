@@ -10,6 +10,8 @@
 mod api;
 mod browse;
 mod changes;
+mod filter;
+mod listing;
 mod naming;
 mod page;
 mod parse;

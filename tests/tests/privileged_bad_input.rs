@@ -128,6 +128,14 @@ const CASES: &[(&[&str], i32)] = &[
     (&["--namespace", "", "list"], USAGE),
     (&["explode"], USAGE),
     (&["list", "--output", "xml"], USAGE),
+    (&["list", "--filter", "colour=red"], USAGE),
+    (&["list", "--filter", "state=gone"], USAGE),
+    (&["list", "--filter", "state=active,created>soon"], USAGE),
+    (&["list", "--filter", "size<lots"], USAGE),
+    (&["list", "--filter", ""], USAGE),
+    (&["list", "--sort", "colour"], USAGE),
+    (&["list", "--sort", "name:up"], USAGE),
+    (&["list", "--limit", "0"], USAGE),
 ];
 
 /// Everything that must not change: snapshots, containers, mounts, and what the store holds.

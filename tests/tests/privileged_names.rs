@@ -320,3 +320,62 @@ fn a_pinned_snapshot_stays_until_it_is_unpinned() -> Result<()> {
     })
     .context("Its time to live is what it was")
 }
+
+/// **Q1** `snapctl list` shows what passes its filters: of several `state`, `container`, `path`, `source`, `image` or
+/// `name` filters of one kind one must hold, of all others each.
+/// **Q2** Pages, and `--limit`, count what passes the filters, in the order that was asked for.
+/// **Q3** What is no filter is a usage error that names it and tells which there are.
+#[test]
+fn lists_are_filtered_sorted_and_limited() -> Result<()> {
+    let host = Host::start_with_idle("one")?;
+    let folder = host.make_folder("data")?;
+    fs::write(folder.join("file"), [7; 4096])?;
+    for name in ["b", "a", "c"] {
+        host.capture(
+            &folder,
+            &["--name", name, "--label", &format!("name={name}")],
+        )?;
+    }
+    host.snap(&["create", "one", "--name", "box", "--ttl", "never"])?;
+    host.snap(&["pin", "a"])?;
+    let listed = |arguments: &[&str]| -> Result<String> {
+        let mut all = vec!["list", "-o", "json"];
+        all.extend(arguments);
+        let found: Vec<SnapshotView> = host.snap_json(&all)?;
+        let names = found.iter().map(|one| one.names[0].replace(":latest", ""));
+        Ok(names.collect::<Vec<_>>().join(" "))
+    };
+    let path = format!("path={}", text(&folder)?);
+    for (arguments, expected) in [
+        (&["--sort", "name"][..], "a b box c"),
+        (&["--sort", "name:desc", "--limit", "2"], "c box"),
+        (&["--sort", "name", "--filter", &path], "a b c"),
+        (&["--sort", "name", "--filter", "name=b*"], "b box"),
+        (
+            &["--sort", "name", "--filter", "name=a,name=c,created<1d"],
+            "a c",
+        ),
+        (
+            &["--sort", "name", "--label", "name", "--limit", "2"],
+            "a b",
+        ),
+        (&["--filter", "label=name=c"], "c"),
+        (&["--filter", "pinned=true"], "a"),
+        (
+            &["--filter", "container=o*,image=*busybox*,state=active"],
+            "box",
+        ),
+        (&["--filter", "expires>300d,pinned=false"], "box"),
+        (&["--sort", "name", "--filter", "expires<300d"], "b c"),
+        (&["--filter", "size>4K"], "box"),
+        (&["--filter", "created>1d"], ""),
+        (&["--source", "one"], "box"),
+        (&["--filter", "state=failed,name=a"], ""),
+    ] {
+        assert_eq!(listed(arguments)?, expected, "{arguments:?}");
+    }
+    let answer = host.snapctl(["list", "--filter", "pinned=true,colour=red"])?;
+    assert_refused(&answer, USAGE, "`colour=red` is no filter");
+    assert_refused(&answer, USAGE, "created>AGE");
+    Ok(())
+}

@@ -131,6 +131,7 @@ async fn list(session: &Session, args: ContainerListArgs) -> Result<(), Failure>
                 namespace: session.listed_namespace(args.all_namespaces),
                 cursor,
                 limit: 0,
+                ..ListRequest::default()
             };
             answer(session.client.container_list(session.soon(), request).await)
         })

@@ -84,6 +84,7 @@ async fn list(session: &Session, args: JobsListArgs) -> Result<(), Failure> {
                 namespace: session.listed_namespace(args.all_namespaces),
                 cursor,
                 limit: 0,
+                ..ListRequest::default()
             };
             answer(session.client.job_list(session.soon(), request).await)
         })

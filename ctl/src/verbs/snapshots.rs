@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::SystemTime};
 
-use clap::Args;
+use clap::{Args, value_parser};
 use snap_api::{
     ListRequest, ReferenceRequest, RemoveRequest, SnapshotDetail, SnapshotState, SnapshotView,
     WirePath,
@@ -11,12 +11,17 @@ use snap_api::{
 use crate::{
     failure::Failure,
     screen::{Form, JsonArray, facts, table},
-    session::{Session, answer},
+    session::{Session, VERSIONS, answer},
     values::LabelFilter,
     words::{count, micros, moment, relative, short_id, size, wire_word},
 };
 
 /// Lists snapshots, newest first.
+///
+/// Filters: label=KEY, label=KEY=VALUE, state=STATE, container=GLOB, path=GLOB, image=GLOB, source=GLOB, name=GLOB (NAME or
+/// NAME:TAG), pinned=true, pinned=false; and by age, time left or size created>2d, created<2d, expires<1d, expires>1d, size>1G,
+/// size<1G, stored>1G, stored<1G. Of several state, container, path, image, source or name filters one has to hold, of all others
+/// each. In a GLOB `*` stands for any letters and `?` for one.
 ///
 /// SIZE is the sum of the sizes of the files in a snapshot; STORED is what it added to the store when it was made. An
 /// expired snapshot stands in the list until the daemon's next look at expiry removes it. The reason why a snapshot failed
@@ -25,7 +30,8 @@ use crate::{
 #[command(after_long_help = "Examples:
   snapctl list
   snapctl list -A --label branch=main
-  snapctl list --source web -q | xargs snapctl remove
+  snapctl list --filter 'name=web,created>2d' --sort size:desc --limit 10
+  snapctl list --filter state=failed -q | xargs snapctl remove
 
 With --quiet it prints ids alone; with --output json an array of snapshots.")]
 pub(crate) struct ListArgs {
@@ -38,7 +44,29 @@ pub(crate) struct ListArgs {
     /// Only those with this label, and this value when one is given; may be repeated
     #[arg(long = "label", value_name = "KEY[=VALUE]")]
     labels: Vec<LabelFilter>,
+    /// Only those that pass; several with commas between them, and may be repeated
+    #[arg(long = "filter", short, value_name = "FILTER", value_delimiter = ',')]
+    filters: Vec<String>,
+    /// Another order; with `:desc` the other way round
+    #[arg(long, value_name = "ORDER", value_parser = ORDERS)]
+    sort: Option<String>,
+    /// The first so many alone
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    limit: Option<u32>,
 }
+
+const ORDERS: [&str; 10] = [
+    "created",
+    "created:desc",
+    "name",
+    "name:desc",
+    "size",
+    "size:desc",
+    "stored",
+    "stored:desc",
+    "expires",
+    "expires:desc",
+];
 
 /// Shows everything known of a snapshot.
 ///
@@ -79,17 +107,23 @@ pub(crate) struct RemoveArgs {
 
 /// Runs `list`.
 pub(crate) async fn list(session: &Session, args: ListArgs) -> Result<(), Failure> {
-    let mut snapshots = session
-        .collect(async |cursor| {
+    let filters = filters(&args);
+    if !filters.is_empty() || args.sort.is_some() {
+        session.require(VERSIONS)?;
+    }
+    let limit = args.limit.map_or(usize::MAX, |limit| limit as usize);
+    let snapshots = session
+        .collect_some(limit, async |cursor| {
             let request = ListRequest {
                 namespace: session.listed_namespace(args.all_namespaces),
                 cursor,
-                limit: 0,
+                limit: args.limit.unwrap_or(0),
+                filters: filters.clone(),
+                sort: args.sort.clone(),
             };
             answer(session.client.list(session.soon(), request).await)
         })
         .await?;
-    snapshots.retain(|one| is_wanted(one, &args));
     let screen = &session.screen;
     match screen.form() {
         Form::Quiet => snapshots.iter().try_for_each(|one| screen.line(&one.id)),
@@ -132,13 +166,11 @@ pub(crate) async fn remove(session: &Session, args: RemoveArgs) -> Result<(), Fa
     })
 }
 
-fn is_wanted(snapshot: &SnapshotView, args: &ListArgs) -> bool {
-    let is_from = |source: &String| snapshot.source == *source;
-    args.source.as_ref().is_none_or(is_from)
-        && args
-            .labels
-            .iter()
-            .all(|filter| filter.matches(&snapshot.labels))
+/// All filters as the daemon takes them.
+fn filters(args: &ListArgs) -> Vec<String> {
+    let source = args.source.iter().map(|source| format!("source={source}"));
+    let labels = args.labels.iter().map(|label| format!("label={label}"));
+    source.chain(labels).chain(args.filters.clone()).collect()
 }
 
 fn render(snapshots: &[SnapshotView], all_namespaces: bool, now: SystemTime) -> String {

@@ -63,12 +63,14 @@ fn an_empty_list_is_an_empty_array() {
 }
 
 #[test]
-fn a_list_is_narrowed_by_source_and_label() {
+fn a_list_ends_at_its_limit() {
     let daemon = with_snapshots();
-    let ids = |arguments: &[&str]| stdout(&daemon.run(arguments)).lines().count();
-    assert_eq!(ids(&["list", "-q", "--source", "web"]), 2);
-    assert_eq!(ids(&["list", "-q", "--label", "branch"]), 3);
-    assert_eq!(ids(&["list", "-q", "--label", "branch=other"]), 0);
+    let output = daemon.run(&["list", "-q", "--limit", "1"]);
+    assert_eq!(stdout(&output), format!("{}\n", "a".repeat(32)));
+    assert_eq!(daemon.seen("list").len(), 1);
+    assert_eq!(daemon.seen("list")[0]["limit"], 1);
+    let output = daemon.run(&["list", "-q", "--limit", "3"]);
+    assert_eq!(stdout(&output).lines().count(), 3);
 }
 
 #[test]

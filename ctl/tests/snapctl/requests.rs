@@ -163,6 +163,43 @@ fn several_names_immutable_tags_and_force_arrive() {
 }
 
 #[test]
+fn filters_and_the_order_of_a_list_arrive() {
+    let plain = asked("list", &["list"]);
+    assert_eq!(
+        (&plain["filters"], &plain["sort"]),
+        (&json!([]), &Value::Null)
+    );
+    let typed = [
+        "list",
+        "--source",
+        "web",
+        "--label",
+        "a,b=c",
+        "--label",
+        "d",
+        "--filter",
+        "state=active,size>1G",
+        "-f",
+        "name=x*",
+        "--sort",
+        "size:desc",
+    ];
+    let list = asked("list", &typed);
+    let expected = json!([
+        "source=web",
+        "label=a,b=c",
+        "label=d",
+        "state=active",
+        "size>1G",
+        "name=x*"
+    ]);
+    assert_eq!(
+        (&list["filters"], &list["sort"]),
+        (&expected, &json!("size:desc"))
+    );
+}
+
+#[test]
 fn rollbacks_and_pins_arrive() {
     let rollback = |arguments: &[&str]| {
         let asked = asked("rollback", arguments);
@@ -202,13 +239,16 @@ fn an_older_daemon_is_not_asked_for_what_it_does_not_know() {
         &["history", "web"],
         &["tag", "web", "a:b", "--immutable"],
         &["tag", "web", "a:b", "c:d"],
+        &["list", "--filter", "state=failed"],
+        &["list", "--label", "a"],
+        &["list", "--sort", "size"],
     ] {
         let output = daemon.run(arguments);
         assert_eq!(output.status.code(), Some(7), "{arguments:?}");
         assert!(String::from_utf8_lossy(&output.stderr).contains("too old"));
     }
     assert_eq!(daemon.run(&["tag", "web", "a:b"]).status.code(), Some(0));
-    for method in ["pin_set", "rollback", "history"] {
+    for method in ["pin_set", "rollback", "history", "list"] {
         assert!(daemon.seen(method).is_empty(), "{method}");
     }
 }

@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
 
-use super::{browse, changes, naming, parse, peer::Peer, tree, work};
+use super::{browse, changes, listing, naming, parse, peer::Peer, tree, work};
 use crate::{
     backup, collect, containers, doctor, error::Result, host::Host, jobs::panicked, mounts, status,
 };
@@ -215,7 +215,7 @@ impl Snapshotd for Api {
 
     async fn list(self, _: Context, request: ListRequest) -> Answer<Page<SnapshotView>> {
         self.ask("list", |host| async move {
-            browse::snapshots(&host, &request).await
+            listing::snapshots(&host, &request).await
         })
         .await
     }

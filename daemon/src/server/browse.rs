@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use futures::{StreamExt, stream};
 use snap_api::{
     ContainerView, ErrorCode, ErrorReport, JobView, ListRequest, Page, ReferenceRequest,
-    SnapshotDetail, SnapshotView, WirePath,
+    SnapshotDetail, WirePath,
 };
 use snap_store::{
     Attachment, ContainerRecord, HostFacts, Manifest, Origin, SnapshotRecord, SnapshotState,
@@ -62,24 +62,8 @@ fn require_active(record: &SnapshotRecord) -> Result<(), ErrorReport> {
     Err(ErrorReport::new(ErrorCode::Conflict, "not-active", message).hint(hint))
 }
 
-pub(super) async fn snapshots(host: &Host, request: &ListRequest) -> Result<Page<SnapshotView>> {
-    let namespace = parse::optional_namespace(request.namespace.as_deref())?;
-    let after = page::snapshot_cursor(request.cursor.as_deref())?;
-    let limit = parse::page_limit(request.limit);
-    let catalogue = Arc::clone(&host.catalogue);
-    let records = blocking(move || catalogue.list(namespace.as_ref(), after, limit)).await?;
-    let mut page = PageBuilder::new(limit);
-    for record in &records {
-        if page.is_full() {
-            break;
-        }
-        let cursor = format!("{}-{}", record.created_at, record.id);
-        page.push(views::snapshot_of(host, record), cursor);
-    }
-    Ok(page.finish())
-}
-
 pub(super) fn jobs(host: &Host, request: &ListRequest) -> Result<Page<JobView>> {
+    parse::plain_list(request)?;
     let namespace = parse::optional_namespace(request.namespace.as_deref())?;
     let before = page::number_cursor(request.cursor.as_deref())?;
     let limit = parse::page_limit(request.limit);
@@ -97,6 +81,7 @@ pub(super) async fn containers(
     host: &Arc<Host>,
     request: &ListRequest,
 ) -> Result<Page<ContainerView>> {
+    parse::plain_list(request)?;
     let namespace = parse::optional_namespace(request.namespace.as_deref())?;
     let limit = parse::page_limit(request.limit);
     let catalogue = Arc::clone(&host.catalogue);

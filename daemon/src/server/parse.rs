@@ -10,7 +10,8 @@ use std::{
 };
 
 use snap_api::{
-    CollectRequest, ErrorCode, ErrorReport, MAX_PAGE_ITEMS, NetworkChoice, Ttl, WirePath,
+    CollectRequest, ErrorCode, ErrorReport, ListRequest, MAX_PAGE_ITEMS, NetworkChoice, Ttl,
+    WirePath,
 };
 use snap_store::{EntryName, Namespace, Reference, SnapshotName};
 
@@ -212,6 +213,17 @@ pub(super) fn page_limit(limit: u32) -> usize {
         asked => asked.min(MAX_PAGE_ITEMS),
     };
     limit as usize
+}
+
+/// A listing that has neither filters nor an order.
+pub(super) fn plain_list(request: &ListRequest) -> Result<()> {
+    match (request.filters.first(), &request.sort) {
+        (None, None) => Ok(()),
+        _ => Err(usage(
+            "invalid-filter",
+            "This listing has neither filters nor orders",
+        )),
+    }
 }
 
 /// A path of the host: absolute, and normal afterwards.

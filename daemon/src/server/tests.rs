@@ -179,6 +179,25 @@ async fn bad_names_are_usage_errors_and_missing_things_are_not_found() {
         (error.code, &*error.reason),
         (ErrorCode::Usage, "invalid-namespace")
     );
+    let bad_filter = || ListRequest {
+        filters: vec!["colour=red".to_owned()],
+        ..ListRequest::default()
+    };
+    for answer in [
+        client.list(context(), bad_filter()).await.unwrap().err(),
+        client
+            .job_list(context(), bad_filter())
+            .await
+            .unwrap()
+            .err(),
+        client
+            .container_list(context(), bad_filter())
+            .await
+            .unwrap()
+            .err(),
+    ] {
+        assert_eq!(answer.unwrap().reason, "invalid-filter");
+    }
     let request = ListRequest {
         cursor: Some("x".to_owned()),
         ..ListRequest::default()

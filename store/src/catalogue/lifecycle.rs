@@ -215,8 +215,8 @@ fn add(
     Ok(())
 }
 
-/// Whether a manifest was made after what a name points to: by their numbers where it holds its own, because several may be made in one
-/// second, and otherwise by their times.
+/// Whether a manifest was made after what a name points to: by the numbers they were given where it has one of its own, because several
+/// may be made in one second, and otherwise by their times.
 fn is_after_holder(
     transaction: &Transaction<'_>,
     name: &SnapshotName,
@@ -226,8 +226,9 @@ fn is_after_holder(
     let Some(holder) = naming::holder(transaction, namespace, name)? else {
         return Ok(true);
     };
-    let theirs = versions::number_of(transaction, namespace, name, &holder.id)?;
-    Ok(match (theirs, manifest.version) {
+    let number = |id| versions::number_of(transaction, namespace, name, id);
+    let own = manifest.version.and(number(&manifest.id)?);
+    Ok(match (number(&holder.id)?, own) {
         (Some(theirs), Some(own)) => theirs < own,
         _ => (holder.created_at, holder.id) < (manifest.created_at, manifest.id),
     })

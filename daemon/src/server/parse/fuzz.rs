@@ -35,6 +35,7 @@ pub(crate) fn fuzz(bytes: &[u8]) {
     if let Ok(tags) = tags(text, &words) {
         assert!(tags.iter().all(|tag| tag.number().is_none()));
     }
+    let _filters = super::super::filter::Filters::parse(&words);
     let _bare = (bare_name(text), new_name(Some(text)));
     let _ids = (container_id(text), container_ids(text, count));
     let _labels = (labels(&pairs), label_key(text));
