@@ -11,6 +11,7 @@
 
 mod client;
 mod error;
+mod event;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz_targets;
 mod health;
@@ -25,6 +26,7 @@ mod view;
 
 pub use client::{Client, ConnectError};
 pub use error::{ErrorCode, ErrorReport};
+pub use event::*;
 pub use health::*;
 pub use job::*;
 pub use naming::*;
@@ -38,13 +40,13 @@ pub use view::*;
 /// Major version of the protocol; a client and a daemon that differ in it refuse each other.
 pub const PROTOCOL_MAJOR: u32 = 1;
 /// Minor version: methods and fields are only ever added within a major version. A daemon ignores fields it does not know, so a client
-/// asks nothing of it that came with a later one. 1: versions, immutable tags, pins, filters and orders of lists.
-pub const PROTOCOL_MINOR: u32 = 1;
+/// asks nothing of it that came with a later one. 1: versions, immutable tags, pins, filters and orders of lists. 2: events.
+pub const PROTOCOL_MINOR: u32 = 2;
 /// Largest frame either side accepts, in bytes: a full page of listings is far below it.
 pub const MAX_FRAME_BYTES: usize = 4 << 20;
 /// Most items one page of a listing carries.
 pub const MAX_PAGE_ITEMS: u32 = 1000;
-/// Longest a `job_wait` call is held open, in milliseconds.
+/// Longest a `job_wait` or `events` call is held open, in milliseconds.
 pub const MAX_WAIT_MS: u64 = 30_000;
 /// Where the daemon listens unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/snapshotd/snapshotd.sock";

@@ -5,6 +5,7 @@
 
 use crate::{
     error::ErrorReport,
+    event::{Events, EventsRequest},
     health::{DoctorReport, MountsUpgraded, Status},
     job::{JobStarted, JobView},
     naming::{
@@ -94,4 +95,6 @@ pub trait Snapshotd {
     async fn rollback(request: RollbackRequest) -> Answer<RolledBack>;
     /// Lets a snapshot stay, or go again.
     async fn pin_set(request: PinRequest) -> Answer<SnapshotView>;
+    /// What has happened after a cursor; waits for something to happen when nothing has yet.
+    async fn events(request: EventsRequest) -> Answer<Events>;
 }

@@ -10,8 +10,8 @@ use crate::{
     screen::{Output, Screen},
     session::Session,
     verbs::{
-        backup, browse, collect, containers, create, generate, history, jobs, mounts, naming,
-        repair, restore, snapshots, upkeep,
+        backup, browse, collect, containers, create, events, generate, history, jobs, mounts,
+        naming, repair, restore, snapshots, upkeep,
     },
 };
 
@@ -107,6 +107,7 @@ enum Verb {
     Status(upkeep::StatusArgs),
     Doctor(upkeep::DoctorArgs),
     Jobs(jobs::JobsArgs),
+    Events(events::EventsArgs),
     Completions(generate::CompletionsArgs),
     Man(generate::ManArgs),
     Version(generate::VersionArgs),
@@ -184,6 +185,7 @@ async fn dispatch(session: &Session, verb: Verb) -> Result<(), Failure> {
         Verb::Status(_) => upkeep::status(session).await,
         Verb::Doctor(_) => upkeep::doctor(session).await,
         Verb::Jobs(args) => jobs::jobs(session, args).await,
+        Verb::Events(args) => events::events(session, args).await,
         Verb::Completions(_) | Verb::Man(_) | Verb::Version(_) => Ok(()),
     }
 }

@@ -12,6 +12,9 @@ use serde::Serialize;
 
 use crate::{failure::Failure, words::clean};
 
+/// Why an answer can always be written as JSON.
+const PLAIN: &str = "answers are plain structs with string keys";
+
 /// The form of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
@@ -139,6 +142,11 @@ impl Screen {
         self.line(&to_json(value))
     }
 
+    /// Writes a value as JSON on one line; for streams that have no end.
+    pub(crate) fn json_line<T: Serialize>(&self, value: &T) -> Result<(), Failure> {
+        self.line(&serde_json::to_string(value).expect(PLAIN))
+    }
+
     /// Shows one answer: `quiet` lines, or text for people, or the answer itself.
     pub(crate) fn show<T: Serialize>(
         &self,
@@ -179,7 +187,7 @@ pub(crate) fn note(line: &str) {
 }
 
 fn to_json<T: Serialize>(value: &T) -> String {
-    serde_json::to_string_pretty(value).expect("answers are plain structs with string keys")
+    serde_json::to_string_pretty(value).expect(PLAIN)
 }
 
 /// A JSON array that is written as its items come, so that a listing of any length needs no memory.

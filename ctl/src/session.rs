@@ -20,6 +20,8 @@ const LONG_LIMIT: Duration = Duration::from_secs(60 * 60);
 
 /// The minor version of the protocol that versions of names, immutable tags, pins, filters and orders came with.
 pub(crate) const VERSIONS: u32 = 1;
+/// The one that events came with.
+pub(crate) const EVENTS: u32 = 2;
 
 const CALL_HINT: &str = "whether the daemon did it is not known; look with `snapctl list` or `snapctl container list`, and at `journalctl -u snapshotd`";
 

@@ -5,6 +5,7 @@ pub(crate) mod browse;
 pub(crate) mod collect;
 pub(crate) mod containers;
 pub(crate) mod create;
+pub(crate) mod events;
 pub(crate) mod generate;
 pub(crate) mod history;
 pub(crate) mod jobs;

@@ -14,6 +14,7 @@ use crate::{
     blocking, clock,
     containerd::{ContainerInfo, Task, TaskStatus},
     error::Result,
+    events::Event,
     host::Host,
     restore::{ORIGIN_LABEL, folders},
 };
@@ -79,6 +80,7 @@ pub async fn start(host: &Arc<Host>, namespace: &Namespace, id: &str) -> Result<
         }
     }
     info!(%namespace, container = id, "Started a restored container");
+    tell(host, "start", &record);
     view(host, &record).await
 }
 
@@ -98,6 +100,7 @@ pub async fn stop(host: &Host, namespace: &Namespace, id: &str) -> Result<Contai
     }
     host.containerd.delete_task(namespace, id).await?;
     info!(%namespace, container = id, "Stopped a restored container");
+    tell(host, "stop", &record);
     view(host, &record).await
 }
 
@@ -205,6 +208,11 @@ pub(crate) async fn discard(host: &Arc<Host>, record: &ContainerRecord) -> Resul
     release(host, record).await
 }
 
+fn tell(host: &Host, action: &'static str, record: &ContainerRecord) {
+    let event = Event::new(action, &record.id).of(&record.namespace);
+    host.events.tell(event.about(record.snapshot));
+}
+
 /// True for a container this daemon has made; another of the same id is somebody else's.
 pub(crate) fn is_ours(info: &ContainerInfo) -> bool {
     info.config.labels.contains_key(ORIGIN_LABEL)
@@ -239,6 +247,8 @@ async fn release(host: &Arc<Host>, record: &ContainerRecord) -> Result<()> {
         .catalogue
         .remove_container(&record.namespace, &record.id)
     {
+        // Whoever comes first, of the one who removes it and the one who sees that it is gone.
+        Ok(()) if record.is_complete => tell(host, "remove-container", record),
         Ok(()) | Err(StoreError::NotFound { .. }) => {}
         Err(error) => return Err(error.into()),
     }

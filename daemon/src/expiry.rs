@@ -3,11 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use snap_store::{
-    Catalogue, Error as StoreError, Force, Result as StoreResult, SnapshotId, SnapshotState,
+    Catalogue, Error as StoreError, Force, Result as StoreResult, SnapshotId, SnapshotRecord,
+    SnapshotState,
 };
 use tracing::{info, warn};
 
-use crate::{ballast, blocking, clock, error::Result, host::Host};
+use crate::{ballast, blocking, clock, error::Result, events::Event, host::Host};
 
 /// The first look after a start comes soon, or a daemon that is restarted often would never look.
 const FIRST_LOOK: Duration = Duration::from_secs(60);
@@ -23,7 +24,7 @@ pub async fn remove(host: &Arc<Host>, ids: &[SnapshotId]) -> Result<()> {
 /// The same, by force also those that bear immutable names.
 pub async fn remove_by(host: &Arc<Host>, ids: &[SnapshotId], force: Force) -> Result<()> {
     let begun = ids.to_vec();
-    remove_begun_by(host, ids, move |catalogue| {
+    remove_begun_by(host, ids, "remove", move |catalogue| {
         catalogue.begin_removal(&begun, force, clock::now())
     })
     .await
@@ -32,7 +33,7 @@ pub async fn remove_by(host: &Arc<Host>, ids: &[SnapshotId], force: Force) -> Re
 /// Removes one that had expired at `now`. Whether it still has is asked again in the change itself: a longer time to live
 /// or a pin that was acknowledged since the look holds.
 async fn expire(host: &Arc<Host>, id: SnapshotId, now: i64) -> Result<()> {
-    remove_begun_by(host, &[id], move |catalogue| {
+    remove_begun_by(host, &[id], "expire", move |catalogue| {
         catalogue.begin_expiry(&id, now)
     })
     .await
@@ -41,6 +42,7 @@ async fn expire(host: &Arc<Host>, id: SnapshotId, now: i64) -> Result<()> {
 async fn remove_begun_by(
     host: &Arc<Host>,
     ids: &[SnapshotId],
+    action: &'static str,
     begin: impl Fn(&Catalogue) -> StoreResult<()> + Send + 'static,
 ) -> Result<()> {
     for id in ids {
@@ -50,7 +52,10 @@ async fn remove_begun_by(
     let begin_host = Arc::clone(host);
     blocking(move || begin_with_room(&begin_host, begin)).await?;
     for id in ids {
-        finish(host, *id).await?;
+        if let Some(record) = finish(host, *id).await? {
+            let event = Event::new(action, id.to_string()).of(&record.namespace);
+            host.events.tell(event.about(Some(*id)));
+        }
     }
     Ok(())
 }
@@ -103,7 +108,7 @@ async fn look(host: &Arc<Host>, now: i64) {
     };
     for id in left_over {
         let result = finish(host, id).await;
-        counts.add(id, result);
+        counts.add(id, result.map(drop));
     }
     for id in expired {
         let task_host = Arc::clone(host);
@@ -158,18 +163,18 @@ async fn left_over(host: &Arc<Host>) -> Result<Vec<SnapshotId>> {
     Ok(found.into_iter().map(|record| record.id).collect())
 }
 
-/// The steps of a removal that has begun; doing them twice does no harm.
-async fn finish(host: &Arc<Host>, id: SnapshotId) -> Result<()> {
+/// The steps of a removal that has begun; doing them twice does no harm. Returns what is gone by this.
+async fn finish(host: &Arc<Host>, id: SnapshotId) -> Result<Option<SnapshotRecord>> {
     let host = Arc::clone(host);
     blocking(move || {
         host.store.remove_manifest(&id)?;
         let record = host.catalogue.get(&id);
         match host.catalogue.finish_removal(&id).and(record) {
-            Err(StoreError::NotFound { .. }) => Ok(()),
+            Err(StoreError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
             Ok(record) => {
                 host.past.removed(&record);
-                Ok(())
+                Ok(Some(record))
             }
         }
     })

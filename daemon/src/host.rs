@@ -13,6 +13,7 @@ use crate::{
     containerd::Containerd,
     due::Dues,
     error::Result,
+    events::Events,
     jobs::Jobs,
     mounts::Mounts,
     repair::marks::Marks,
@@ -42,6 +43,8 @@ pub struct Host {
     pub mounts: Mounts,
     /// Long work under way.
     pub jobs: Jobs,
+    /// What has happened.
+    pub events: Events,
     /// Work that is done again and again.
     pub dues: Dues,
     /// What is known of collections.
@@ -65,12 +68,18 @@ impl Host {
     /// The host of a store and a catalogue that are open.
     pub fn new(config: Config, store: Store, catalogue: Arc<Catalogue>) -> Result<Arc<Self>> {
         store.set_cache_bytes(CACHE_BYTES);
+        let events = Events::default();
         let host = Arc::new(Self {
             marks: Marks::load(&catalogue)?,
             scrub: Scrub::load(&catalogue)?,
             containerd: Containerd::new(&config.containerd),
             mounts: Mounts::new(&config),
-            jobs: Jobs::new(config.concurrent_captures, config.concurrent_restores),
+            jobs: Jobs::new(
+                config.concurrent_captures,
+                config.concurrent_restores,
+                events.clone(),
+            ),
+            events,
             started_at: clock::now(),
             changes: TaskTracker::new(),
             dues: Dues::default(),

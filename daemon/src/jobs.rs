@@ -24,7 +24,11 @@ use tracing::{Instrument, info, info_span, warn};
 pub use handle::JobHandle;
 use table::{End, Job, Table};
 
-use crate::{clock, error::Result};
+use crate::{
+    clock,
+    error::Result,
+    events::{Event, Events},
+};
 
 /// Copies and verifications under way at once; each keeps one core and one disk busy.
 const CONCURRENT_READERS: usize = 4;
@@ -91,19 +95,21 @@ struct Shared {
     restores: Semaphore,
     readers: Semaphore,
     collections: Semaphore,
+    events: Events,
     tasks: TaskTracker,
 }
 
 impl Jobs {
-    /// No jobs yet; so many captures and restores at once.
+    /// No jobs yet; so many captures and restores at once. Their ends are told as events.
     #[must_use]
-    pub fn new(concurrent_captures: usize, concurrent_restores: usize) -> Self {
+    pub fn new(concurrent_captures: usize, concurrent_restores: usize, events: Events) -> Self {
         Self(Arc::new(Shared {
             table: Mutex::default(),
             captures: Semaphore::new(concurrent_captures),
             restores: Semaphore::new(concurrent_restores),
             readers: Semaphore::new(CONCURRENT_READERS),
             collections: Semaphore::new(1),
+            events,
             tasks: TaskTracker::new(),
         }))
     }
@@ -235,6 +241,7 @@ impl Jobs {
             kind,
             namespace,
             subject,
+            snapshot,
             ..
         } = &job.request;
         let kind = kind.as_str();
@@ -251,10 +258,14 @@ impl Jobs {
                 kind, %namespace, subject, elapsed_ms, reason = error.reason, %error, "The job failed"
             ),
         }
+        let event = Event::new(kind, subject).of(namespace).about(*snapshot);
+        let event = event.by_job(&job.id, result.as_ref().err());
         job.finish(End {
             at: clock::now(),
             result,
         });
+        // Who is told of its end finds it ended.
+        self.0.events.tell(event);
     }
 
     async fn perform<F>(

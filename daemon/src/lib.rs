@@ -23,6 +23,7 @@ pub mod create;
 pub mod doctor;
 pub mod due;
 pub mod error;
+pub mod events;
 pub mod expiry;
 mod files;
 #[cfg(test)]

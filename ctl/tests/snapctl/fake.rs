@@ -13,13 +13,14 @@ use serde::Serialize;
 use serde_json::Value;
 use snap_api::{
     Answer, BackedUp, BackupRequest, Check, CollectRequest, ContainerRequest, ContainerView,
-    CopyRequest, CreateRequest, DiffEntry, DiffRequest, DoctorReport, ErrorReport, Hello,
-    HelloRequest, HistoryRequest, JobRequest, JobStarted, JobView, JobWaitRequest, LabelRequest,
-    ListRequest, MountRequest, MountUpgrade, MountView, MountsUpgraded, Moves, MovesRequest, Page,
-    PinRequest, ReferenceRequest, RemoveRequest, Removed, RepairRequest, RestoreRequest,
-    RollbackRequest, RolledBack, SnapshotDetail, SnapshotView, Snapshotd, SnapshotdRequest,
-    SnapshotdResponse, Status, StatusRequest, TagRequest, TreeEntry, TreeRequest, TtlRequest,
-    UnmountRequest, UpgradeMountsRequest, VerifyRequest, VersionView,
+    CopyRequest, CreateRequest, DiffEntry, DiffRequest, DoctorReport, ErrorCode, ErrorReport,
+    EventView, Events, EventsRequest, Hello, HelloRequest, HistoryRequest, JobRequest, JobStarted,
+    JobView, JobWaitRequest, LabelRequest, ListRequest, MountRequest, MountUpgrade, MountView,
+    MountsUpgraded, Moves, MovesRequest, Page, PinRequest, ReferenceRequest, RemoveRequest,
+    Removed, RepairRequest, RestoreRequest, RollbackRequest, RolledBack, SnapshotDetail,
+    SnapshotView, Snapshotd, SnapshotdRequest, SnapshotdResponse, Status, StatusRequest,
+    TagRequest, TreeEntry, TreeRequest, TtlRequest, UnmountRequest, UpgradeMountsRequest,
+    VerifyRequest, VersionView,
 };
 use tarpc::{
     context::Context,
@@ -51,6 +52,8 @@ pub(crate) struct Script {
     pub(crate) snapshots: Vec<SnapshotView>,
     /// Entries of the tree, given out two a page.
     pub(crate) entries: Vec<TreeEntry>,
+    /// What has happened, given out two at a time.
+    pub(crate) events: Vec<EventView>,
     /// Differences.
     pub(crate) differences: Vec<DiffEntry>,
     /// What becomes of mount servers that are to be replaced.
@@ -367,6 +370,26 @@ impl Snapshotd for Fake {
     async fn pin_set(self, _: Context, request: PinRequest) -> Answer<SnapshotView> {
         self.note("pin_set", &request)?;
         Ok(fixtures::snapshot())
+    }
+    async fn events(self, _: Context, request: EventsRequest) -> Answer<Events> {
+        self.note("events", &request)?;
+        let script = self.0.script.lock().unwrap();
+        let given = request.cursor.map_or(0, |cursor| cursor.parse().unwrap());
+        let rest = script.events.iter().skip(given).take(2);
+        let events: Vec<_> = rest.cloned().collect();
+        if events.is_empty() && request.max_wait_ms > 0 {
+            let message = "Nothing happens any more";
+            return Err(ErrorReport::new(
+                ErrorCode::Unavailable,
+                "stopping",
+                message,
+            ));
+        }
+        Ok(Events {
+            cursor: (given + events.len()).to_string(),
+            missed: false,
+            events,
+        })
     }
     async fn backup(self, _: Context, request: BackupRequest) -> Answer<BackedUp> {
         self.note("backup", &request)?;

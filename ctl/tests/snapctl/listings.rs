@@ -3,7 +3,7 @@
 use serde_json::Value;
 use snap_api::{
     Check, CheckResult, DamageMark, DiffEntry, DiffKind, DoctorReport, ErrorCode, ErrorReport,
-    MountUpgrade, SnapshotView, TreeEntry, UpgradeResult, WirePath,
+    EventResult, EventView, MountUpgrade, SnapshotView, TreeEntry, UpgradeResult, WirePath,
 };
 
 use crate::{
@@ -54,6 +54,45 @@ fn json_of_a_list_is_one_array_of_answers() {
     let snapshots: Vec<SnapshotView> = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(snapshots.len(), 3);
     assert_eq!(snapshots[1].source, "db");
+}
+
+#[test]
+fn events_are_lines_and_following_goes_on_where_they_end() {
+    let event = |seq: u64, action: &str| EventView {
+        seq,
+        at: "2026-01-31T12:00:00Z".to_owned(),
+        action: action.to_owned(),
+        result: EventResult::Done,
+        namespace: Some("default".to_owned()),
+        subject: "web".to_owned(),
+        snapshot: None,
+        job: None,
+        error: None,
+    };
+    let actions = ["create", "mount", "unmount", "create"];
+    let events = (1..).zip(actions).map(|(seq, action)| event(seq, action));
+    let daemon = Daemon::start(Script {
+        events: events.collect(),
+        ..Script::default()
+    });
+    let output = daemon.run(&["events", "-o", "json", "--filter", "action=create"]);
+    let lines: Vec<EventView> = stdout(&output)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.iter().map(|one| one.seq).collect::<Vec<_>>(), [1, 4]);
+    let last = daemon.run(&["events", "--lines", "1"]);
+    assert!(stdout(&last).starts_with("2026-01-31T12:00:00Z  create"));
+    assert_eq!(stdout(&last).lines().count(), 1);
+    let asked = daemon.seen("events").len();
+    // The daemon that is played fails a wait, which ends it.
+    let followed = daemon.run(&["events", "--follow", "--lines", "0"]);
+    assert_eq!((followed.status.code(), stdout(&followed)), (Some(7), ""));
+    let waited = &daemon.seen("events")[asked + 3];
+    assert_eq!(
+        (&waited["cursor"], &waited["max_wait_ms"]),
+        (&"4".into(), &30_000.into())
+    );
 }
 
 #[test]

@@ -43,7 +43,7 @@ async fn end(jobs: &Jobs, id: &str) -> JobView {
 
 #[tokio::test]
 async fn a_job_ends_with_its_outcome() {
-    let jobs = Jobs::new(2, 16);
+    let jobs = Jobs::new(2, 16, Events::default());
     let (id, release) = start_held(&jobs, JobKind::Copy);
     assert_eq!(jobs.view(&id).unwrap().state, JobState::Running);
     assert_eq!(jobs.running(), 1);
@@ -57,7 +57,7 @@ async fn a_job_ends_with_its_outcome() {
 
 #[tokio::test]
 async fn a_panic_fails_the_job_and_nothing_else() {
-    let jobs = Jobs::new(1, 1);
+    let jobs = Jobs::new(1, 1, Events::default());
     let work = |_| async { panic!("on purpose") };
     let id = jobs
         .start(request(JobKind::Create, None), work)
@@ -72,7 +72,7 @@ async fn a_panic_fails_the_job_and_nothing_else() {
 
 #[tokio::test]
 async fn captures_beyond_the_limit_wait_for_their_turn() {
-    let jobs = Jobs::new(1, 1);
+    let jobs = Jobs::new(1, 1, Events::default());
     let (first, release_first) = start_held(&jobs, JobKind::Create);
     jobs.wait(&first, 1, LONG).await.unwrap();
     let (second, release_second) = start_held(&jobs, JobKind::Create);
@@ -87,7 +87,7 @@ async fn captures_beyond_the_limit_wait_for_their_turn() {
 
 #[tokio::test]
 async fn a_cancelled_job_ends_cancelled_also_while_it_waits() {
-    let jobs = Jobs::new(1, 1);
+    let jobs = Jobs::new(1, 1, Events::default());
     let (_first, _held) = start_held(&jobs, JobKind::Create);
     let (waiting, _never) = start_held(&jobs, JobKind::Create);
     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -115,7 +115,7 @@ async fn a_cancelled_job_ends_cancelled_also_while_it_waits() {
 #[tokio::test]
 async fn the_same_key_is_the_same_job() {
     static STARTED: AtomicU64 = AtomicU64::new(0);
-    let jobs = Jobs::new(1, 1);
+    let jobs = Jobs::new(1, 1, Events::default());
     let start = |key| {
         let work = |_| async {
             STARTED.fetch_add(1, Ordering::Relaxed);
@@ -137,7 +137,7 @@ async fn the_same_key_is_the_same_job() {
 
 #[tokio::test]
 async fn waiting_ends_at_its_limit_and_sees_numbers_move() {
-    let jobs = Jobs::new(1, 1);
+    let jobs = Jobs::new(1, 1, Events::default());
     let work = |job: JobHandle| async move {
         job.phase("reading");
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -169,7 +169,7 @@ async fn waiting_ends_at_its_limit_and_sees_numbers_move() {
 
 #[tokio::test]
 async fn a_stopping_daemon_cancels_jobs_and_takes_no_new_ones() {
-    let jobs = Jobs::new(1, 1);
+    let jobs = Jobs::new(1, 1, Events::default());
     let work = |job: JobHandle| async move {
         job.cancelled().await;
         Err(Error::from(snap_store::Error::Cancelled))
@@ -186,7 +186,7 @@ async fn a_stopping_daemon_cancels_jobs_and_takes_no_new_ones() {
 
 #[tokio::test]
 async fn listings_are_newest_first_and_by_namespace() {
-    let jobs = Jobs::new(1, 1);
+    let jobs = Jobs::new(1, 1, Events::default());
     let ids: Vec<String> = (0..5).map(|_| start_held(&jobs, JobKind::Copy).0).collect();
     let page = jobs.list(None, None, 3);
     let rest = jobs.list(None, Some(page[2].0), 3);
@@ -227,7 +227,7 @@ fn ended_jobs_are_forgotten_after_a_day_or_beyond_a_thousand() {
 
 #[tokio::test]
 async fn an_unknown_job_is_not_found() {
-    let jobs = Jobs::new(1, 1);
+    let jobs = Jobs::new(1, 1, Events::default());
     let error = ErrorReport::from(jobs.wait("nope", 0, LONG).await.unwrap_err());
     assert_eq!(
         (error.code, &*error.reason),

@@ -7,16 +7,16 @@ use std::{
 
 use snap_api::{
     BackedUp, BackupRequest, CollectRequest, ContainerRequest, ContainerView, CopyRequest,
-    CreateRequest, DiffEntry, DiffRequest, DoctorReport, ErrorCode, ErrorReport, Hello,
-    HelloRequest, HistoryRequest, JobRequest, JobStarted, JobView, JobWaitRequest, LabelRequest,
-    ListRequest, MountRequest, MountView, MountsUpgraded, Moves, MovesRequest, PROTOCOL_MAJOR,
-    PROTOCOL_MINOR, Page, PinRequest, ReferenceRequest, RemoveRequest, Removed, RepairRequest,
-    RestoreRequest, RollbackRequest, RolledBack, SnapshotDetail, SnapshotView, Snapshotd, Status,
-    StatusRequest, TagRequest, TreeEntry, TreeRequest, TtlRequest, UnmountRequest,
-    UpgradeMountsRequest, VerifyRequest, VersionView,
+    CreateRequest, DiffEntry, DiffRequest, DoctorReport, ErrorCode, ErrorReport, Events,
+    EventsRequest, Hello, HelloRequest, HistoryRequest, JobRequest, JobStarted, JobView,
+    JobWaitRequest, LabelRequest, ListRequest, MountRequest, MountView, MountsUpgraded, Moves,
+    MovesRequest, PROTOCOL_MAJOR, PROTOCOL_MINOR, Page, PinRequest, ReferenceRequest,
+    RemoveRequest, Removed, RepairRequest, RestoreRequest, RollbackRequest, RolledBack,
+    SnapshotDetail, SnapshotView, Snapshotd, Status, StatusRequest, TagRequest, TreeEntry,
+    TreeRequest, TtlRequest, UnmountRequest, UpgradeMountsRequest, VerifyRequest, VersionView,
 };
 use tarpc::context::Context;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
 
@@ -29,7 +29,7 @@ type Answer<T> = Result<T, ErrorReport>;
 
 /// Calls of one connection under way at once; the others wait for their turn.
 const CONCURRENT_CALLS: usize = 16;
-/// Calls of one connection that wait for jobs. They have places of their own, so that they keep nobody waiting.
+/// Calls of one connection that wait for jobs or events. They have places of their own, so that they keep nobody waiting.
 const CONCURRENT_WAITS: usize = 128;
 
 /// One connection's view of the daemon.
@@ -115,6 +115,15 @@ impl Api {
         }
     }
 
+    /// A place among those who wait.
+    fn wait(&self) -> Answer<SemaphorePermit<'_>> {
+        self.admit()?;
+        self.waits.try_acquire().map_err(|_| {
+            let message = format!("This connection waits for {CONCURRENT_WAITS} things already");
+            ErrorReport::new(ErrorCode::Limit, "too-many-waits", message)
+        })
+    }
+
     fn admit(&self) -> Answer<()> {
         match &self.refusal {
             Some(refusal) => Err(ErrorReport::clone(refusal)),
@@ -186,11 +195,7 @@ impl Snapshotd for Api {
     }
 
     async fn job_wait(self, _: Context, request: JobWaitRequest) -> Answer<JobView> {
-        self.admit()?;
-        let _turn = self.waits.try_acquire().map_err(|_| {
-            let message = format!("This connection waits for {CONCURRENT_WAITS} jobs already");
-            ErrorReport::new(ErrorCode::Limit, "too-many-waits", message)
-        })?;
+        let _turn = self.wait()?;
         let limit = Duration::from_millis(request.max_wait_ms);
         let waited = self
             .host
@@ -399,6 +404,15 @@ impl Snapshotd for Api {
             naming::set_pin(&host, &request).await
         })
         .await
+    }
+
+    async fn events(self, _: Context, request: EventsRequest) -> Answer<Events> {
+        let _turn = self.wait()?;
+        let namespace = parse::optional_namespace(request.namespace.as_deref())?;
+        let limit = parse::page_limit(request.limit);
+        let wait = Duration::from_millis(request.max_wait_ms);
+        let (cursor, events) = (request.cursor.as_deref(), &self.host.events);
+        Ok(events.after(cursor, namespace.as_ref(), limit, wait).await)
     }
 
     async fn collect_start(self, _: Context, request: CollectRequest) -> Answer<JobStarted> {

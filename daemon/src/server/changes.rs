@@ -6,14 +6,14 @@ use snap_api::{
     ErrorCode, ErrorReport, LabelRequest, MountRequest, MountView, RemoveRequest, Removed,
     SnapshotView, TtlRequest, UnmountRequest,
 };
-use snap_store::SnapshotId;
+use snap_store::{SnapshotId, SnapshotRecord};
 
 use super::{
     browse::{active, resolve},
     naming::force,
     parse,
 };
-use crate::{blocking, clock, error::Result, expiry, host::Host, mounts, views};
+use crate::{blocking, clock, error::Result, events::Event, expiry, host::Host, mounts, views};
 
 pub(super) async fn remove(host: &Arc<Host>, request: &RemoveRequest) -> Result<Removed> {
     let namespace = parse::namespace(&request.namespace)?;
@@ -37,11 +37,10 @@ pub(super) async fn remove(host: &Arc<Host>, request: &RemoveRequest) -> Result<
 
 pub(super) async fn set_ttl(host: &Arc<Host>, request: &TtlRequest) -> Result<SnapshotView> {
     let expires_at = parse::expiry(request.ttl, host.config.default_ttl, clock::now())?;
-    let id = resolve(host, &request.namespace, &request.reference)
-        .await?
-        .id;
-    let catalogue = Arc::clone(&host.catalogue);
+    let record = resolve(host, &request.namespace, &request.reference).await?;
+    let (catalogue, id) = (Arc::clone(&host.catalogue), record.id);
     blocking(move || catalogue.set_expiry(&id, expires_at)).await?;
+    changed(host, "ttl", &request.reference, &record);
     view(host, id).await
 }
 
@@ -51,12 +50,13 @@ pub(super) async fn set_labels(host: &Arc<Host>, request: LabelRequest) -> Resul
         .iter()
         .try_for_each(|key| parse::label_key(key))?;
     let record = resolve(host, &request.namespace, &request.reference).await?;
-    let mut labels = record.labels;
+    let mut labels = record.labels.clone();
     labels.retain(|key, _| !request.remove.contains(key));
     labels.extend(request.set.clone());
     parse::labels(&labels)?;
     let (catalogue, id) = (Arc::clone(&host.catalogue), record.id);
     blocking(move || catalogue.set_labels(&id, &request.set, &request.remove)).await?;
+    changed(host, "label", &request.reference, &record);
     view(host, id).await
 }
 
@@ -72,13 +72,30 @@ pub(super) async fn mount(host: &Arc<Host>, request: &MountRequest) -> Result<Mo
     }
     let mounted = mounts::mount_folder(host, &record.id, &path, request.writable).await?;
     let catalogue = Arc::clone(&host.catalogue);
-    blocking(move || catalogue.touch(&record.id, now)).await?;
+    let id = record.id;
+    blocking(move || catalogue.touch(&id, now)).await?;
+    changed(host, "mount", path.display().to_string(), &record);
     Ok(mounted)
 }
 
 pub(super) async fn unmount(host: &Arc<Host>, request: &UnmountRequest) -> Result<MountView> {
     let path: PathBuf = parse::host_path(&request.path)?;
-    mounts::unmount_folder(host, &path).await
+    let unmounted = mounts::unmount_folder(host, &path).await?;
+    let event = Event::new("unmount", path.display().to_string());
+    let snapshot = unmounted.snapshot.parse().ok();
+    host.events.tell(event.about(snapshot));
+    Ok(unmounted)
+}
+
+/// Tells that something was done to a snapshot.
+pub(super) fn changed(
+    host: &Host,
+    action: &'static str,
+    subject: impl Into<String>,
+    record: &SnapshotRecord,
+) {
+    let event = Event::new(action, subject).of(&record.namespace);
+    host.events.tell(event.about(Some(record.id)));
 }
 
 /// A snapshot as it is after a change.

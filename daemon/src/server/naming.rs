@@ -12,11 +12,11 @@ use snap_store::{
 
 use super::{
     browse::{active, resolve},
-    changes::view,
+    changes::{changed, view},
     page::{self, PageBuilder},
     parse,
 };
-use crate::{blocking, clock, error::Result, host::Host, views};
+use crate::{blocking, clock, error::Result, events::Event, host::Host, views};
 
 /// Gives a snapshot names, or takes one away.
 pub(super) async fn set_name(host: &Arc<Host>, request: &TagRequest) -> Result<SnapshotView> {
@@ -26,7 +26,11 @@ pub(super) async fn set_name(host: &Arc<Host>, request: &TagRequest) -> Result<S
             let namespace = parse::namespace(&request.namespace)?;
             let name = parse::name(&request.name)?;
             let force = force(request.force);
-            blocking(move || catalogue.remove_name(&namespace, &name, force, now)).await?
+            let of = namespace.clone();
+            let id = blocking(move || catalogue.remove_name(&of, &name, force, now)).await?;
+            let event = Event::new("untag", &request.name).of(&namespace);
+            host.events.tell(event.about(Some(id)));
+            id
         }
         false => {
             let names = parse::tags(&request.name, &request.more)?;
@@ -35,8 +39,10 @@ pub(super) async fn set_name(host: &Arc<Host>, request: &TagRequest) -> Result<S
                 false => Hold::Movable,
             };
             let found = active(host, &request.namespace, &request.reference).await?;
-            blocking(move || catalogue.set_names(&found.id, &names, hold, now)).await?;
-            found.id
+            let id = found.id;
+            blocking(move || catalogue.set_names(&id, &names, hold, now)).await?;
+            changed(host, "tag", &request.name, &found);
+            id
         }
     };
     view(host, id).await
@@ -91,7 +97,10 @@ pub(super) async fn rollback(host: &Host, request: &RollbackRequest) -> Result<R
         }
     };
     let (catalogue, latest) = (Arc::clone(&host.catalogue), name.latest());
-    let done = blocking(move || catalogue.roll_back(&namespace, &name, to, clock::now())).await?;
+    let of = namespace.clone();
+    let done = blocking(move || catalogue.roll_back(&of, &name, to, clock::now())).await?;
+    let event = Event::new("rollback", &request.name).of(&namespace);
+    host.events.tell(event.about(Some(done.to.snapshot)));
     Ok(RolledBack {
         name: latest.to_string(),
         from: done.from.map(end),
@@ -103,18 +112,17 @@ pub(super) async fn rollback(host: &Host, request: &RollbackRequest) -> Result<R
 pub(super) async fn set_pin(host: &Arc<Host>, request: &PinRequest) -> Result<SnapshotView> {
     let catalogue = Arc::clone(&host.catalogue);
     let (namespace, reference) = (&request.namespace, &request.reference);
-    let id = match request.remove {
-        true => {
-            let id = resolve(host, namespace, reference).await?.id;
-            blocking(move || catalogue.unpin(&id)).await?;
-            id
-        }
-        false => {
-            let id = active(host, namespace, reference).await?.id;
-            blocking(move || catalogue.pin(&id)).await?;
-            id
-        }
+    let (action, record) = match request.remove {
+        true => ("unpin", resolve(host, namespace, reference).await?),
+        false => ("pin", active(host, namespace, reference).await?),
     };
+    let (id, pins) = (record.id, !request.remove);
+    blocking(move || match pins {
+        true => catalogue.pin(&id),
+        false => catalogue.unpin(&id),
+    })
+    .await?;
+    changed(host, action, reference, &record);
     view(host, id).await
 }
 
