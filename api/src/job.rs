@@ -127,6 +127,9 @@ pub struct Restored {
     pub snapshot: String,
     /// False when the snapshot had expired and fresh containers were made from the image instead.
     pub restored_from_snapshot: bool,
+    /// True when the processes go on from where they were captured.
+    #[serde(default)]
+    pub with_memory: bool,
     /// True when the snapshot's time to live was over.
     pub ttl_expired: bool,
     /// How long the whole operation took, in microseconds.

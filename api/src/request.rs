@@ -27,6 +27,19 @@ pub enum CreateSource {
     Path(WirePath),
 }
 
+/// Whether memory is captured with the files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MemoryWish {
+    /// Files alone.
+    #[default]
+    None,
+    /// With memory; files alone, and a word on why, when that cannot be had.
+    Wanted,
+    /// With memory, or not at all.
+    Required,
+}
+
 /// How long a snapshot is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -65,6 +78,9 @@ pub struct CreateRequest {
     /// Stop the container's task while it is paused for the capture, and leave it stopped.
     #[serde(default)]
     pub stop: bool,
+    /// Capture the memory of the container's processes as well, of the same instant.
+    #[serde(default)]
+    pub memory: MemoryWish,
     /// Read everything back and compare digests before the snapshot becomes active.
     #[serde(default)]
     pub verify: bool,
@@ -105,6 +121,12 @@ pub struct RestoreRequest {
     /// Create the containers without starting them.
     #[serde(default)]
     pub no_start: bool,
+    /// Restore the files alone of a snapshot with memory: processes begin anew.
+    #[serde(default)]
+    pub no_memory: bool,
+    /// Restore the files alone when memory cannot be restored.
+    #[serde(default)]
+    pub fallback: bool,
     /// The network of the new containers.
     #[serde(default)]
     pub network: NetworkChoice,

@@ -94,6 +94,21 @@ pub struct SnapshotView {
     /// What is known to be damaged in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub damage: Option<DamageMark>,
+    /// The memory of its processes, when it was wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryView>,
+}
+
+/// What became of the memory of a container's processes. A snapshot that holds it holds every secret they had in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryView {
+    /// True when it is in the snapshot; for root alone to restore then.
+    pub captured: bool,
+    /// Bytes of its images; 0 when there are none.
+    pub bytes: u64,
+    /// Why there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// Everything known of a snapshot.

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use snap_api::{NetworkChoice, Ttl, WirePath};
+use snap_api::{MemoryWish, NetworkChoice, Ttl, WirePath};
 
 /// Parses `14d`, `2h30m`, `never`, `0` (never) or `default`.
 pub(crate) fn ttl(text: &str) -> Result<Ttl, String> {
@@ -36,6 +36,15 @@ pub(crate) fn grace(text: &str) -> Result<Duration, String> {
         "0" => Ok(Duration::ZERO),
         text => humantime::parse_duration(text)
             .map_err(|error| format!("{error}; write it like `1h`, `90s` or `0`")),
+    }
+}
+
+/// Parses `wanted` or `required`.
+pub(crate) fn memory(text: &str) -> Result<MemoryWish, String> {
+    match text {
+        "wanted" => Ok(MemoryWish::Wanted),
+        "required" => Ok(MemoryWish::Required),
+        _ => Err("it is `required`, or nothing".to_owned()),
     }
 }
 

@@ -23,11 +23,13 @@ use prost_types::Any;
 use snap_store::{ContainerConfig, Namespace};
 use tokio::sync::OnceCell;
 
+pub use checkpoint::Images;
 pub use events::{Event, Events};
 pub use fault::Fault;
 pub use snapshots::{Mount, SnapshotInfo};
-pub use tasks::{Task, TaskStatus};
+pub use tasks::{NewTask, Task, TaskStatus};
 
+mod checkpoint;
 mod events;
 mod fault;
 mod snapshots;

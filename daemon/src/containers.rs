@@ -12,7 +12,7 @@ use tracing::{debug, info, warn};
 
 use crate::{
     blocking, clock,
-    containerd::{ContainerInfo, Task, TaskStatus},
+    containerd::{ContainerInfo, Images, NewTask, Task, TaskStatus},
     error::Result,
     events::Event,
     host::Host,
@@ -68,7 +68,7 @@ pub async fn start(host: &Arc<Host>, namespace: &Namespace, id: &str) -> Result<
         Some(Task {
             status: TaskStatus::Created,
             ..
-        }) => drop(host.containerd.start(namespace, id).await?),
+        }) => drop(host.containerd.start(namespace, id, Duration::ZERO).await?),
         Some(task) if task.status != TaskStatus::Stopped => {
             let message = format!("Container {id} is {} already", task.status.as_str());
             return Err(ErrorReport::new(ErrorCode::Conflict, "already-running", message).into());
@@ -76,7 +76,7 @@ pub async fn start(host: &Arc<Host>, namespace: &Namespace, id: &str) -> Result<
         _ => {
             host.containerd.delete_task(namespace, id).await?;
             stand(host, &record).await?;
-            start_task(host, &record).await?;
+            start_task(host, &record, None).await?;
         }
     }
     info!(%namespace, container = id, "Started a restored container");
@@ -168,8 +168,12 @@ pub(crate) async fn stand(host: &Host, record: &ContainerRecord) -> Result<()> {
     blocking(move || folders::ensure_mounted(&folder, &lower)).await
 }
 
-/// Makes the container's task and starts it.
-pub(crate) async fn start_task(host: &Host, record: &ContainerRecord) -> Result<()> {
+/// Makes the container's task and starts it; with images its processes go on from them.
+pub(crate) async fn start_task(
+    host: &Host,
+    record: &ContainerRecord,
+    images: Option<Images<'_>>,
+) -> Result<()> {
     let (containerd, namespace, id) = (&host.containerd, &record.namespace, &record.id);
     let ContainerInfo {
         config,
@@ -183,8 +187,14 @@ pub(crate) async fn start_task(host: &Host, record: &ContainerRecord) -> Result<
             .await?
     };
     let log = record.folder.join(folders::LOG);
-    containerd.create_task(namespace, id, &rootfs, &log).await?;
-    containerd.start(namespace, id).await?;
+    let longer = images.map_or(Duration::ZERO, |images| images.longer);
+    let new = NewTask {
+        rootfs: &rootfs,
+        log: &log,
+        options: images.map(|images| images.task_options(&config)),
+    };
+    containerd.create_task(namespace, id, new).await?;
+    containerd.start(namespace, id, longer).await?;
     Ok(())
 }
 
@@ -193,9 +203,14 @@ pub(crate) async fn discard(host: &Arc<Host>, record: &ContainerRecord) -> Resul
     let (containerd, namespace, id) = (&host.containerd, &record.namespace, &record.id);
     let found = containerd.find_container(namespace, id).await?;
     if let Some(info) = found.filter(is_ours) {
-        if containerd.task(namespace, id).await?.is_some() {
-            end(host, record).await?;
-            containerd.delete_task(namespace, id).await?;
+        if let Some(task) = containerd.task(namespace, id).await? {
+            // One whose start failed, as when CRIU refuses its memory, does not end: it can only be deleted.
+            let is_gone = task.status == TaskStatus::Created
+                && containerd.delete_task(namespace, id).await.is_ok();
+            if !is_gone {
+                end(host, record).await?;
+                containerd.delete_task(namespace, id).await?;
+            }
         }
         containerd.delete_container(namespace, id).await?;
         if !info.snapshot_key.is_empty() {

@@ -6,10 +6,10 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
 
-use snap_api::{Created, ErrorCode, ErrorReport};
-use snap_fs::capture::{CapturedTree, Exclude};
+use snap_api::{Created, ErrorCode, ErrorReport, MemoryWish};
+use snap_fs::capture::{CapturedTree, Exclude, Scan};
 use snap_store::{
-    Draft, DraftStats, Manifest, Namespace, Origin, Progress, SnapshotId, SnapshotName,
+    Draft, DraftStats, Manifest, Memory, Namespace, Origin, Progress, SnapshotId, SnapshotName,
     SnapshotRecord, SnapshotState,
 };
 use tracing::{info, warn};
@@ -20,7 +20,8 @@ use crate::{
     error::{Result, in_full},
     host::Host,
     jobs::JobHandle,
-    pause::PauseGuard,
+    memory::Capture,
+    pause::{PauseGuard, PauseOptions},
     turns::Turn,
     views,
 };
@@ -65,6 +66,8 @@ pub struct CreatePlan {
     pub include_mounts: Vec<String>,
     /// Stop the task while it is paused.
     pub stop: bool,
+    /// Capture memory as well.
+    pub memory: MemoryWish,
     /// Read everything back before activating.
     pub verify: bool,
 }
@@ -83,6 +86,7 @@ struct Taken {
     parts: Parts,
     tree: CapturedTree,
     pause_us: u64,
+    memory: Option<Memory>,
 }
 
 /// Checks what can be checked without changing anything: the container exists and runs (conflict otherwise), the folder
@@ -175,35 +179,61 @@ async fn take(
     parts: Parts,
     job: &JobHandle,
 ) -> Result<(Draft, Taken)> {
-    let (parts, scans, pause_us) = match &plan.source {
+    let (parts, scans, pause_us, images) = match &plan.source {
         CreateSource::Path(_) => {
             let (parts, scans) = parts.scan(job).await?;
-            (parts, scans, 0)
+            (parts, scans, 0, Capture::Unwanted)
         }
         CreateSource::Container(container) => {
+            let images = Capture::prepare(host, &plan.namespace, container, plan.memory).await?;
             job.phase("pause");
-            let guard = PauseGuard::pause(host, &plan.namespace, container).await?;
-            let scanned = parts.scan(job).await;
-            if plan.stop && scanned.is_ok() {
-                host.containerd
-                    .kill(&plan.namespace, container, KILL)
-                    .await?;
-            }
-            let pause_us = guard.thaw().await?;
-            let (parts, scans) = scanned?;
-            (parts, scans, pause_us)
+            stand_still(host, plan, container, images, parts.scan(job)).await?
         }
     };
     if plan.stop {
         subject::wait_for_the_end(host, plan).await?;
     }
+    let (draft, memory) = images.put(draft, job).await?;
     let (draft, parts, tree) = parts.build(draft, scans, job).await?;
     let taken = Taken {
         parts,
         tree,
         pause_us,
+        memory,
     };
     Ok((draft, taken))
+}
+
+/// What happens during the pause, `scan` and CRIU: files and memory are of one instant.
+async fn stand_still(
+    host: &Arc<Host>,
+    plan: &CreatePlan,
+    container: &str,
+    images: Capture,
+    scan: impl Future<Output = Result<(Parts, Vec<Scan>)>>,
+) -> Result<(Parts, Vec<Scan>, u64, Capture)> {
+    let options = PauseOptions {
+        longest: images.longest_pause(),
+        works_in: images.works_in(),
+    };
+    let guard = PauseGuard::pause(host, &plan.namespace, container, &options).await?;
+    let scanned = scan.await;
+    let images = match scanned.is_ok() {
+        true => images.take(host, &plan.namespace, container).await,
+        false => images,
+    };
+    let images = match plan.memory {
+        MemoryWish::Required => images.or_fail(),
+        MemoryWish::None | MemoryWish::Wanted => Ok(images),
+    };
+    if plan.stop && scanned.is_ok() && images.is_ok() {
+        host.containerd
+            .kill(&plan.namespace, container, KILL)
+            .await?;
+    }
+    let pause_us = guard.thaw().await?;
+    let (parts, scans) = scanned?;
+    Ok((parts, scans, pause_us, images?))
 }
 
 /// Signal 9: what is stopped while it stands still gets no chance to change what was captured.
@@ -271,6 +301,7 @@ fn creating(plan: &CreatePlan, subject: &Subject) -> SnapshotRecord {
         logical_bytes: 0,
         stored_bytes: 0,
         pause_us: 0,
+        memory: None,
     }
 }
 
@@ -293,6 +324,7 @@ fn manifest(plan: &CreatePlan, subject: &Subject, taken: &Taken) -> Manifest {
         logical_bytes: taken.tree.logical_bytes,
         stored_bytes: 0,
         pause_us: taken.pause_us,
+        memory: taken.memory.clone(),
         origin,
         host: facts::host(),
     }

@@ -74,14 +74,5 @@ fn problem(name: &str, found: impl Into<String>, hint: &str) -> Check {
     }
 }
 
-/// The first `MAJOR.MINOR` in a version, as in `6.1.0-18-amd64` or `v1.6.20~ds1`.
-fn version(text: &str) -> Option<(u32, u32)> {
-    let start = text.find(|letter: char| letter.is_ascii_digit())?;
-    let mut numbers = text[start..].split(|letter: char| !letter.is_ascii_digit());
-    let major = numbers.next()?.parse().ok()?;
-    let minor = numbers.next()?.parse().ok()?;
-    Some((major, minor))
-}
-
 #[cfg(test)]
 mod tests;

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, fs, sync::Arc};
 
 use snap_store::{
-    Draft, Entry, EntryName, HostFacts, LinkTable, Manifest, Meta, Node, Origin, SnapshotId,
-    SnapshotRecord, SnapshotState, TreeRef, TreeWriter,
+    ContainerConfig, Draft, Entry, EntryName, HostFacts, LinkTable, Manifest, Meta, Node, Origin,
+    SnapshotId, SnapshotRecord, SnapshotState, TreeRef, TreeWriter,
 };
 use tempfile::TempDir;
 
@@ -82,6 +82,7 @@ fn commit(
         logical_bytes: 0,
         stored_bytes: 0,
         pause_us: 0,
+        memory: None,
     };
     host.catalogue.insert(&record, 100).unwrap();
     let draft = host.store.begin(record.id).unwrap();
@@ -102,8 +103,25 @@ fn commit(
         logical_bytes: 0,
         stored_bytes: 0,
         pause_us: 0,
+        memory: None,
         origin: Origin::Path("/srv".to_owned()),
         host: HostFacts::default(),
     };
     draft.commit(manifest).unwrap().0
+}
+
+/// A container's configuration with nothing in it.
+pub(crate) fn container() -> ContainerConfig {
+    ContainerConfig {
+        id: "web".to_owned(),
+        image: String::new(),
+        snapshotter: "overlayfs".to_owned(),
+        parent: String::new(),
+        runtime: "io.containerd.runc.v2".to_owned(),
+        runtime_options_type: String::new(),
+        runtime_options: Vec::new(),
+        spec: serde_json::Value::Null,
+        labels: BTreeMap::new(),
+        included_mounts: Vec::new(),
+    }
 }

@@ -48,6 +48,7 @@ use keeper::{Death, Deaths};
 use places::{Place, Places};
 use pulse::Sign;
 use served::{Left, Served};
+pub(crate) use server::start_server;
 use slots::SlotGuard;
 pub use upgrade::upgrade;
 use users::Users;

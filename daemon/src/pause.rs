@@ -5,6 +5,7 @@
 //! leaves the record, so that the shim's state is put right later. No pause outlives `LONGEST_PAUSE`.
 
 use std::{
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,6 +20,7 @@ use crate::{
     containerd::{Containerd, Fault, TaskStatus},
     error::Result,
     host::Host,
+    memory::strays,
 };
 
 mod freezer;
@@ -47,6 +49,17 @@ struct Keeper {
     /// Dropped, it tells the keeper to thaw.
     hold: oneshot::Sender<()>,
     outcome: JoinHandle<Outcome>,
+    record: PauseRecord,
+    longest: Duration,
+}
+
+/// What goes on while a container stands still.
+#[derive(Clone, Debug, Default)]
+pub struct PauseOptions {
+    /// After this long it is thawed in any case; as long as for files alone when absent.
+    pub longest: Option<Duration>,
+    /// The folder CRIU works in, which is waited for before a container left paused is thawed.
+    pub works_in: Option<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -61,22 +74,28 @@ impl PauseGuard {
     ///
     /// # Errors
     /// `not-running` when it has no running task; it is never left paused by a call that fails.
-    pub async fn pause(host: &Arc<Host>, namespace: &Namespace, container: &str) -> Result<Self> {
+    pub async fn pause(
+        host: &Arc<Host>,
+        namespace: &Namespace,
+        container: &str,
+        options: &PauseOptions,
+    ) -> Result<Self> {
         for attempt in 1..PAUSE_ATTEMPTS {
-            match Self::try_pause(host, namespace, container).await? {
+            match Self::try_pause(host, namespace, container, options).await? {
                 Ok(guard) => return Ok(guard),
                 Err(fault) if fault.is_silence() => return Err(fault.into()),
                 Err(fault) => warn!(container, error = %fault, "Cannot pause a container yet"),
             }
             tokio::time::sleep(PAUSE_RETRY * attempt).await;
         }
-        Ok(Self::try_pause(host, namespace, container).await??)
+        Ok(Self::try_pause(host, namespace, container, options).await??)
     }
 
     async fn try_pause(
         host: &Arc<Host>,
         namespace: &Namespace,
         container: &str,
+        options: &PauseOptions,
     ) -> Result<Result<Self, Fault>> {
         let task = host.containerd.task(namespace, container).await?;
         let pid = match task {
@@ -86,19 +105,26 @@ impl PauseGuard {
             Some(task) if task.status == TaskStatus::Running => task.pid,
             _ => return Err(not_running(container)),
         };
-        let record = PauseRecord::new(namespace, container, pid);
+        let record = PauseRecord::new(namespace, container, pid, options.works_in.clone());
         let folder = host.config.state.join("pauses");
         let record = crate::blocking(move || record.write(&folder)).await?;
         let since = Instant::now();
         let paused = host.containerd.pause(namespace, container).await;
         let (hold, released) = oneshot::channel();
         let frozen = Frozen {
-            record,
+            record: record.clone(),
             is_thawed: false,
         };
-        let outcome = tokio::spawn(keep(host.containerd.clone(), frozen, since, released));
+        let longest = options.longest.unwrap_or(LONGEST_PAUSE);
+        let containerd = host.containerd.clone();
+        let kept = keep(containerd, frozen, since, longest, released);
         let guard = Self {
-            keeper: Some(Keeper { hold, outcome }),
+            keeper: Some(Keeper {
+                hold,
+                outcome: tokio::spawn(kept),
+                record,
+                longest,
+            }),
         };
         match paused {
             Ok(()) => Ok(Ok(guard)),
@@ -115,7 +141,13 @@ impl PauseGuard {
     /// `pause-too-long` when the container was thawed before, because it stood still for too long: what was
     /// captured is then not of one instant.
     pub async fn thaw(self) -> Result<u64> {
-        let Some(Keeper { hold, outcome }) = self.keeper else {
+        let Some(Keeper {
+            hold,
+            outcome,
+            record,
+            longest,
+        }) = self.keeper
+        else {
             return Ok(0);
         };
         drop(hold);
@@ -124,9 +156,10 @@ impl PauseGuard {
             ErrorReport::new(ErrorCode::Internal, "thaw-lost", message).caused_by(&panic)
         })?;
         if !outcome.in_time {
+            thaw_behind_criu(&record, longest).await;
             let message = format!(
                 "The container stood still for more than {} s and was thawed before its capture ended",
-                LONGEST_PAUSE.as_secs()
+                longest.as_secs()
             );
             return Err(ErrorReport::new(ErrorCode::TimedOut, "pause-too-long", message).into());
         }
@@ -152,6 +185,12 @@ pub async fn thaw_leftovers(host: &Arc<Host>) -> Result<()> {
             record,
             is_thawed: false,
         };
+        if !frozen.is_criu_gone(LONGEST_PAUSE).await {
+            warn!(
+                container = frozen.record.container(),
+                "CRIU still works on a container that is thawed now"
+            );
+        }
         thaw_for_good(&host.containerd, frozen).await;
     }
     Ok(())
@@ -173,9 +212,10 @@ async fn keep(
     containerd: Containerd,
     frozen: Frozen,
     since: Instant,
+    longest: Duration,
     released: oneshot::Receiver<()>,
 ) -> Outcome {
-    let in_time = tokio::time::timeout(LONGEST_PAUSE, released).await.is_ok();
+    let in_time = tokio::time::timeout(longest, released).await.is_ok();
     if !in_time {
         error!(
             container = frozen.record.container(),
@@ -193,7 +233,13 @@ async fn keep(
 async fn thaw_for_good(containerd: &Containerd, frozen: Frozen) {
     for _ in 0..ATTEMPTS {
         match resume(containerd, &frozen.record).await {
-            Resumed::Yes => return frozen.finish(),
+            Resumed::Yes => {
+                if frozen.record.works_in().is_some() {
+                    // The shim may know nothing of what CRIU has frozen.
+                    frozen.thaw_by_cgroup();
+                }
+                return frozen.finish();
+            }
             Resumed::Refused => {}
             Resumed::Unanswered => break,
         }
@@ -249,6 +295,26 @@ async fn resume(containerd: &Containerd, record: &PauseRecord) -> Resumed {
     }
 }
 
+/// Thaws once more what was thawed while CRIU worked on it: CRIU leaves it as it has found it.
+async fn thaw_behind_criu(record: &PauseRecord, limit: Duration) {
+    let Some(folder) = record.works_in() else {
+        return;
+    };
+    if !strays::gone(folder, limit).await {
+        warn!(
+            container = record.container(),
+            "CRIU still works on a container that is thawed"
+        );
+    }
+    if let Err(error) = record.thaw() {
+        let error: &dyn std::error::Error = &error;
+        warn!(
+            container = record.container(),
+            error, "Cannot write the container's freezer"
+        );
+    }
+}
+
 /// A container that stands still and its record. Should the runtime end before the keeper has thawed, the freezer
 /// is written on the way out; the record stays for the next start.
 #[derive(Debug)]
@@ -265,6 +331,14 @@ impl Frozen {
                 container = self.record.container(),
                 error, "Cannot write the container's freezer"
             );
+        }
+    }
+
+    /// True once no CRIU works on the container, or never did.
+    async fn is_criu_gone(&self, limit: Duration) -> bool {
+        match self.record.works_in() {
+            Some(folder) => strays::gone(folder, limit).await,
+            None => true,
         }
     }
 

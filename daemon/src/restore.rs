@@ -23,13 +23,15 @@ use crate::{
     blocking, clock,
     containerd::{Containerd, Fault, NewContainer},
     containers,
-    error::Result,
+    error::{Result, in_full},
     host::Host,
     jobs::JobHandle,
+    memory::{ServedImages, additions},
     spec::{self, SpecPlan},
 };
 
 pub(crate) mod folders;
+mod processes;
 
 /// Containers made at the same time; more only wait for runc.
 const AT_ONCE: usize = 8;
@@ -51,12 +53,25 @@ pub struct RestorePlan {
     pub force: bool,
     /// Leave the tasks unstarted.
     pub no_start: bool,
+    /// What becomes of memory the snapshot holds.
+    pub memory: MemoryChoice,
     /// Network of the new containers.
     pub network: NetworkChoice,
     /// Bind mounts to keep, by destination.
     pub keep_mounts: Vec<String>,
     /// Bind mounts to leave out, by destination.
     pub drop_mounts: Vec<String>,
+}
+
+/// What a restore does with memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryChoice {
+    /// It is restored, or nothing is.
+    Always,
+    /// It is restored, or the files alone.
+    OrFiles,
+    /// The files alone are restored.
+    Never,
 }
 
 /// Everything the clones have in common.
@@ -68,6 +83,12 @@ struct Blueprint {
     labels: BTreeMap<String, String>,
     root_meta: Meta,
     base: Base,
+    /// Bytes of the images that processes go on from; none when they begin anew.
+    memory_bytes: Option<u64>,
+    /// Why they do not, although there are images.
+    without_memory: Option<String>,
+    /// The images, while containers are made.
+    images: Option<ServedImages>,
 }
 
 /// What a new container's root is made of.
@@ -136,15 +157,16 @@ pub async fn restore(host: &Arc<Host>, plan: RestorePlan, job: &JobHandle) -> Re
     job.phase("check");
     check(host, &plan).await?;
     let mut blueprint = Blueprint::read(host, plan).await?;
-    let mut enrolled = Vec::with_capacity(blueprint.plan.ids.len());
-    let made = make_all(host, &mut blueprint, &mut enrolled, job).await;
-    let warnings = match made {
-        Ok(warnings) => warnings,
-        Err(error) => {
-            undo(host, &enrolled).await;
-            return Err(error);
-        }
-    };
+    let mut made = make_or_undo(host, &mut blueprint, job).await;
+    if let Err(error) = &made
+        && blueprint.falls_back()
+        && !job.is_cancelled()
+    {
+        blueprint.give_up_memory(&in_full(error));
+        made = make_or_undo(host, &mut blueprint, job).await;
+    }
+    let (enrolled, mut warnings) = made?;
+    warnings.extend(blueprint.without_memory.take());
     let Blueprint { plan, base, .. } = &blueprint;
     let snapshot = &plan.snapshot.id;
     host.catalogue.touch(snapshot, clock::now())?;
@@ -158,10 +180,40 @@ pub async fn restore(host: &Arc<Host>, plan: RestorePlan, job: &JobHandle) -> Re
         containers,
         snapshot: snapshot.to_string(),
         restored_from_snapshot: *base != Base::Image,
+        with_memory: blueprint.memory_bytes.is_some(),
         ttl_expired: has_expired(&plan.snapshot),
         elapsed_us,
         warnings,
     })
+}
+
+/// Makes every container, or none.
+async fn make_or_undo(
+    host: &Arc<Host>,
+    blueprint: &mut Blueprint,
+    job: &JobHandle,
+) -> Result<(Vec<ContainerRecord>, Vec<String>)> {
+    let mut enrolled = Vec::with_capacity(blueprint.plan.ids.len());
+    let made = make_all(host, blueprint, &mut enrolled, job).await;
+    let images = blueprint.images.take();
+    let result = match made {
+        Ok(warnings) => Ok((enrolled, warnings)),
+        Err(error) => {
+            undo(host, &enrolled).await;
+            Err(error)
+        }
+    };
+    // Not before what was half made of them is undone.
+    if let Some(images) = images
+        && let Err(error) = images.end().await
+    {
+        let error: &dyn std::error::Error = &error;
+        warn!(
+            error,
+            "Cannot let go of images of memory, the next start will"
+        );
+    }
+    result
 }
 
 /// Makes every container; `enrolled` are those to be undone when this fails. They use the snapshot from the moment
@@ -217,7 +269,7 @@ impl Blueprint {
     async fn read(host: &Host, plan: RestorePlan) -> Result<Self> {
         let (store, id) = (host.store.clone(), plan.snapshot.id);
         let manifest = blocking(move || store.manifest(&id)).await?;
-        let Origin::Container(captured) = manifest.origin else {
+        let Origin::Container(captured) = &manifest.origin else {
             let message = format!("Snapshot {id} holds a folder, not a container");
             return Err(
                 ErrorReport::new(ErrorCode::Conflict, "not-a-container", message)
@@ -225,7 +277,7 @@ impl Blueprint {
                     .into(),
             );
         };
-        let mut labels = spec::labels(&captured);
+        let mut labels = spec::labels(captured);
         labels.insert(ORIGIN_LABEL.to_owned(), captured.id.clone());
         let is_fresh = has_expired(&plan.snapshot) && !plan.force;
         let base = if is_fresh {
@@ -234,19 +286,29 @@ impl Blueprint {
             labels.insert(SNAPSHOT_LABEL.to_owned(), id.to_string());
             Base::Snapshot(PathBuf::new())
         };
-        Ok(Self {
-            config: spec::runtime(&captured)?,
-            root_meta: manifest.root_meta,
+        let images = manifest.memory_images();
+        let mut blueprint = Self {
+            config: spec::runtime(captured)?,
+            root_meta: manifest.root_meta.clone(),
             labels,
+            memory_bytes: images.filter(|_| !is_fresh).map(|images| images.bytes),
+            without_memory: None,
+            images: None,
             base,
             plan,
-        })
+        };
+        blueprint.choose_memory(&manifest).await?;
+        Ok(blueprint)
     }
 
     /// Mounts the snapshot, once for all.
     async fn mount(&mut self, host: &Host) -> Result<()> {
         if let Base::Snapshot(folder) = &mut self.base {
             *folder = host.mounts.ensure(host, &self.plan.snapshot.id).await?;
+        }
+        if let Some(bytes) = self.memory_bytes {
+            let images = ServedImages::start(host, &self.plan.snapshot.id, bytes).await?;
+            self.images = Some(images);
         }
         Ok(())
     }
@@ -346,7 +408,11 @@ impl Blueprint {
             }
         };
         blocking(standing).await?;
-        let (spec, warnings) = self.spec(host, id)?;
+        let (mut spec, warnings) = self.spec(host, id)?;
+        if self.images.is_some() {
+            let program = &host.config.mount_server;
+            additions::add(&mut spec, &record.folder, &self.plan.network, program)?;
+        }
         let is_fresh = self.base == Base::Image;
         let new = NewContainer {
             id,
@@ -367,9 +433,10 @@ impl Blueprint {
                 .prepare_snapshot(namespace, snapshotter, id, parent)
                 .await?;
         }
-        if !self.plan.no_start {
-            containers::start_task(host, record).await?;
+        if self.plan.no_start {
+            return Ok(warnings);
         }
+        self.start(host, record).await?;
         Ok(warnings)
     }
 }

@@ -19,7 +19,8 @@ use snap_store::{
 use tracing::{info, warn};
 
 use crate::{
-    blocking, clock, containers, error::Result, files, host::Host, pause, restore::SNAPSHOT_LABEL,
+    blocking, clock, containers, error::Result, files, host::Host, memory, pause,
+    restore::SNAPSHOT_LABEL,
 };
 
 /// What is remembered of files is of no use once its source was not captured for so long.
@@ -216,6 +217,9 @@ async fn clear_state(host: &Arc<Host>) {
         host.config.state.join("captures"),
         host.config.root.join("cache").join("stat"),
     );
+    let state = host.config.state.clone();
+    let images = blocking(move || memory::clear(&state)).await;
+    tolerate("clear images of memory", images);
     let clearing = move || -> StoreResult<()> {
         for target in entries(&captures) {
             snap_fs::mount::unmount(&target)?;

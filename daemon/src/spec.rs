@@ -12,7 +12,7 @@ use snap_api::{ErrorCode, ErrorReport, NetworkChoice};
 use snap_store::ContainerConfig;
 
 use self::shape::{LINUX, NAMESPACES, PROCESS, Shape, corrupt};
-use crate::error::Result;
+use crate::{error::Result, memory::additions};
 
 pub(crate) use mounts::SpecMount;
 pub(crate) use runtime::{labels, runtime};
@@ -52,7 +52,9 @@ pub struct SpecPlan<'a> {
 /// `Corrupt` when the captured spec is not one, `mount-without-policy` when a bind mount is neither the system's nor
 /// named, and a usage error when a mount is named that is not there.
 pub fn derive(plan: &SpecPlan<'_>) -> Result<(Value, Vec<String>)> {
-    let Value::Object(old) = &plan.captured.spec else {
+    let mut captured = plan.captured.spec.clone();
+    additions::remove(&mut captured);
+    let Value::Object(old) = &captured else {
         return Err(corrupt("spec", "it is not an object").into());
     };
     let mut warnings = Vec::new();

@@ -1,7 +1,7 @@
 //! The catalogue's records as clients see them.
 
-use snap_api::{SnapshotState as WireState, SnapshotView};
-use snap_store::{SnapshotRecord, SnapshotState};
+use snap_api::{MemoryView, SnapshotState as WireState, SnapshotView};
+use snap_store::{MemoryMark, SnapshotRecord, SnapshotState};
 
 use crate::{
     clock::{now, rfc3339},
@@ -37,6 +37,22 @@ pub(crate) fn snapshot(record: &SnapshotRecord) -> SnapshotView {
         stored_bytes: record.stored_bytes,
         pause_us: record.pause_us,
         damage: None,
+        memory: record.memory.as_ref().map(memory),
+    }
+}
+
+fn memory(mark: &MemoryMark) -> MemoryView {
+    match mark {
+        MemoryMark::Captured(bytes) => MemoryView {
+            captured: true,
+            bytes: *bytes,
+            reason: None,
+        },
+        MemoryMark::Failed(reason) => MemoryView {
+            captured: false,
+            bytes: 0,
+            reason: Some(reason.clone()),
+        },
     }
 }
 

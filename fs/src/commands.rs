@@ -112,7 +112,11 @@ fn open(serving: &Serving) -> Result<View> {
         cache_bytes: serving.cache_bytes,
         ..ViewOptions::default()
     };
-    View::open(store, &serving.snapshot, &options).context("Open the snapshot")
+    let open = match serving.memory {
+        true => View::open_memory,
+        false => View::open,
+    };
+    open(store, &serving.snapshot, &options).context("Open the snapshot")
 }
 
 fn options(serving: &Serving, pulse: Option<PathBuf>) -> ServeOptions {

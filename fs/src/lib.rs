@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! capture: folder or overlay layer ─► scan ─► tree in a draft
+//! images:  memory of processes ─► tree in a draft
 //! view:    tree ─► lookup, attributes, read        (knows nothing of FUSE)
 //! serve:   view ─► FUSE replies                    (the mount server)
 //! extract: tree ─► folder
@@ -17,6 +18,7 @@ pub mod extract;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz_targets;
 pub mod holder;
+pub mod images;
 pub mod mount;
 pub mod repair;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `snapshotd-mount`: the mount server, the holder, and a mount without a daemon. Knows nothing of containers.
+//! `snapshotd-mount`: the mount server, the holder, and a mount without a daemon; and the hook that restored processes need.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -7,6 +7,7 @@ use snap_store::SnapshotId;
 use tracing::error;
 
 mod commands;
+mod loopback;
 mod upkeep;
 
 #[global_allocator]
@@ -67,6 +68,10 @@ enum Command {
         #[arg(long)]
         socket: PathBuf,
     },
+    /// Brings up the loopback interface of a container whose processes go on from their memory.
+    ///
+    /// A hook of runc's: the container's state is standard input.
+    Loopback,
 }
 
 #[derive(Debug, Args)]
@@ -86,6 +91,9 @@ struct Serving {
     /// After so many milliseconds a request is refused with an input/output error, if the store does not answer.
     #[arg(long, default_value_t = 30_000)]
     read_deadline_ms: u64,
+    /// Serve the memory of the snapshot's processes in place of its files.
+    #[arg(long)]
+    memory: bool,
 }
 
 fn main() -> ExitCode {
@@ -99,6 +107,7 @@ fn main() -> ExitCode {
         } => commands::serve(&serving, resume, pulse),
         Command::Mount { serving, folder } => commands::mount(&serving, &folder),
         Command::Hold { socket } => commands::hold(&socket),
+        Command::Loopback => loopback::raise(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -104,6 +104,7 @@ pub(crate) fn manifest(
         logical_bytes: 0,
         stored_bytes: 0,
         pause_us: 0,
+        memory: None,
         origin: Origin::Path("/sample".to_owned()),
         host: HostFacts::default(),
     }

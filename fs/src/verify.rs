@@ -18,6 +18,9 @@ use snap_store::{
 /// Sound pages that are remembered, in some 100 MiB; what is beyond them is walked again where it is met again.
 const MAX_SOUND: usize = 2 << 20;
 
+/// Stands before the paths of images, which are no files of the snapshot.
+const MEMORY: &[u8] = b"(memory)";
+
 /// One damaged place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damaged {
@@ -110,7 +113,15 @@ impl<'a> Inspection<'a> {
         manifest: &Manifest,
         each: &mut dyn FnMut(Damaged) -> Result<()>,
     ) -> Result<()> {
-        self.tree(manifest.root, each)
+        self.tree(manifest.root, each)?;
+        let Some(images) = manifest.memory_images() else {
+            return Ok(());
+        };
+        self.tree(images.root, &mut |damaged| {
+            let mut path = vec![MEMORY.to_vec()];
+            path.extend(damaged.path);
+            each(Damaged { path, ..damaged })
+        })
     }
 
     /// The same of a tree that is no snapshot's.

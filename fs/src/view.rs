@@ -10,8 +10,8 @@
 use std::{path::Path, time::Duration};
 
 use snap_store::{
-    Content, ContentReader, DeviceNumber, Located, Manifest, Node, SnapshotId, Store, Timestamp,
-    TreeReader, TreeRef,
+    Content, ContentReader, DeviceNumber, LinkTable, Located, Manifest, Meta, Node, SnapshotId,
+    Store, Timestamp, TreeReader, TreeRef,
 };
 
 mod bytes;
@@ -36,6 +36,8 @@ const BLOCK_BYTES: u64 = 512;
 const HOLES_COUNTED: std::ops::Range<u64> = 1 << 20..64 << 30;
 /// A folder's size, as far as anybody is concerned.
 const FOLDER_BYTES: u64 = 4096;
+/// Who may look into a folder of memory images.
+const IMAGES_MODE: u16 = 0o500;
 /// `.` and `..` come before a folder's entries.
 const DOTS: u64 = 2;
 
@@ -154,6 +156,39 @@ impl View {
     /// What [`Store::manifest`] says when there is no such snapshot or its manifest is damaged.
     pub fn open(store: Store, id: &SnapshotId, options: &ViewOptions) -> snap_store::Result<Self> {
         let manifest = store.manifest(id)?;
+        Self::of(store, manifest, options)
+    }
+
+    /// Opens the memory of the snapshot `id`: a folder of images, for root alone to read. Its files are not there.
+    ///
+    /// # Errors
+    /// As `open`, and [`snap_store::Error::NotFound`] when the snapshot has no memory.
+    pub fn open_memory(
+        store: Store,
+        id: &SnapshotId,
+        options: &ViewOptions,
+    ) -> snap_store::Result<Self> {
+        let manifest = store.manifest(id)?;
+        let Some(images) = manifest.memory_images() else {
+            return Err(snap_store::Error::NotFound {
+                what: "Memory of snapshot",
+                name: id.to_string(),
+            });
+        };
+        let images = Manifest {
+            root: images.root,
+            root_meta: Meta {
+                mode: IMAGES_MODE,
+                ..Meta::default()
+            },
+            links: LinkTable::default(),
+            logical_bytes: images.bytes,
+            ..manifest.clone()
+        };
+        Self::of(store, images, options)
+    }
+
+    fn of(store: Store, manifest: Manifest, options: &ViewOptions) -> snap_store::Result<Self> {
         store.set_cache_bytes(options.cache_bytes);
         Ok(Self {
             reader: TreeReader::new(store.clone(), manifest.root),

@@ -286,6 +286,7 @@ fn commit(store: &Store, number: u64, root: impl FnOnce(&Draft) -> Outcome<Entry
         logical_bytes: 0,
         stored_bytes: 0,
         pause_us: 0,
+        memory: None,
         origin: Origin::Path("/".to_owned()),
         host: HostFacts::default(),
     };

@@ -50,6 +50,7 @@ use crate::{
     error::{Error, Result},
     ids::SnapshotId,
     links::LinkTable,
+    manifest::{Manifest, Memory},
     names::{Namespace, SnapshotName},
     naming::NamingError,
 };
@@ -124,6 +125,28 @@ pub struct SnapshotRecord {
     pub stored_bytes: u64,
     /// How long the container stood still.
     pub pause_us: u64,
+    /// The memory of its processes, when it was wanted.
+    pub memory: Option<MemoryMark>,
+}
+
+/// What a listing says of a snapshot's memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MemoryMark {
+    /// It is in the snapshot, in so many bytes of images.
+    Captured(u64),
+    /// It could not be had, for this reason.
+    Failed(String),
+}
+
+impl MemoryMark {
+    /// The mark of a manifest.
+    #[must_use]
+    pub fn of(manifest: &Manifest) -> Option<Self> {
+        manifest.memory.as_ref().map(|memory| match memory {
+            Memory::Captured(images) => Self::Captured(images.bytes),
+            Memory::Failed { reason } => Self::Failed(reason.clone()),
+        })
+    }
 }
 
 impl SnapshotRecord {

@@ -160,7 +160,11 @@ impl<'a> Collection<'a> {
         collector.retired.prune(&collector.leases);
         for id in self.store.manifests()? {
             match self.store.manifest(&id) {
-                Ok(manifest) => self.mark_below(&manifest.root.digest, Holder::Snapshot(id))?,
+                Ok(manifest) => {
+                    for root in manifest.roots() {
+                        self.mark_below(&root.digest, Holder::Snapshot(id))?;
+                    }
+                }
                 // Removed since it was listed.
                 Err(Error::NotFound { .. }) => {}
                 Err(error) => self.note_damage(Holder::Snapshot(id), &error),

@@ -6,6 +6,7 @@
 pub(crate) mod cut;
 mod folder;
 mod open;
+mod pages;
 mod pending;
 mod pipeline;
 mod spill;
@@ -24,6 +25,7 @@ use crate::{
     draft::{
         cut::{Cutter, Feed, Piece, ReaderFeed, SIZES, SparseFeed},
         folder::DraftFolder,
+        pages::PageCutter,
         pipeline::{Kind, PENDING_CHUNKS, Pipeline},
     },
     entry::Content,
@@ -128,6 +130,26 @@ impl Draft {
             offset: 0,
         };
         Ok(self.put_feed(&mut feed, progress)?.0)
+    }
+
+    /// Cuts a file of memory pages into chunks and puts them: between pages alone, and pages of zeros become holes. Returns the
+    /// content and its length in bytes.
+    pub fn put_pages(
+        &self,
+        reader: &mut dyn Read,
+        progress: &dyn Progress,
+    ) -> Result<(Content, u64)> {
+        let mut cutter = PageCutter::new(reader);
+        let mut put_page = |page| self.put_meta(page);
+        let mut list = ListWriter::new(&mut put_page);
+        let mut length = 0;
+        while let Some(piece) = cutter
+            .next()
+            .map_err(Error::io("read", PathBuf::from("memory")))?
+        {
+            length += self.put_piece(&mut list, piece, progress)?;
+        }
+        Ok((list.finish()?, length))
     }
 
     /// Reads back a metadata page or chunk, published or put into this very draft. Waits for it to be packed if need be.
@@ -251,27 +273,36 @@ impl Draft {
             .next(feed)
             .map_err(Error::io("read", PathBuf::from("the file")))?
         {
-            if progress.is_cancelled() {
-                return Err(Error::Cancelled);
-            }
-            match piece {
-                Piece::Hole(zeros) => {
-                    length += zeros;
-                    list.push_hole(zeros)?;
-                }
-                Piece::Chunk(bytes) => {
-                    length += bytes.len() as u64;
-                    let digest = Digest::of(bytes);
-                    self.put(digest, Kind::Data, || bytes.to_vec())?;
-                    let raw_len = u32::try_from(bytes.len()).expect("a chunk is far smaller");
-                    list.push_chunk(digest, raw_len)?;
-                    self.read_bytes
-                        .fetch_add(u64::from(raw_len), Ordering::Relaxed);
-                    progress.advance(0, u64::from(raw_len));
-                }
-            }
+            length += self.put_piece(&mut list, piece, progress)?;
         }
         Ok((list.finish()?, length))
+    }
+
+    /// Puts a piece of a file and adds it to the file's list; returns its length.
+    fn put_piece(
+        &self,
+        list: &mut ListWriter<'_>,
+        piece: Piece<'_>,
+        progress: &dyn Progress,
+    ) -> Result<u64> {
+        if progress.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let bytes = match piece {
+            Piece::Hole(zeros) => {
+                list.push_hole(zeros)?;
+                return Ok(zeros);
+            }
+            Piece::Chunk(bytes) => bytes,
+        };
+        let digest = Digest::of(bytes);
+        self.put(digest, Kind::Data, || bytes.to_vec())?;
+        let raw_len = u32::try_from(bytes.len()).expect("a chunk is far smaller");
+        list.push_chunk(digest, raw_len)?;
+        self.read_bytes
+            .fetch_add(u64::from(raw_len), Ordering::Relaxed);
+        progress.advance(0, u64::from(raw_len));
+        Ok(u64::from(raw_len))
     }
 
     fn take_cutter(&self) -> Cutter {

@@ -11,7 +11,7 @@ use crate::{
     ids::{Digest, SnapshotId},
     links::{LinkGroup, LinkTable},
     list::ListWriter,
-    manifest::{ContainerConfig, HostFacts, Manifest, Origin},
+    manifest::{ContainerConfig, HostFacts, Manifest, Memory, MemoryFacts, MemoryImages, Origin},
     tree::tests::{one_of_each, write_pages},
 };
 
@@ -125,6 +125,7 @@ pub(crate) fn manifest() -> Manifest {
         logical_bytes: 1 << 40,
         stored_bytes: 12_345,
         pause_us: 678,
+        memory: None,
         origin: Origin::Container(Box::new(ContainerConfig {
             id: text("web-1"),
             image: text("docker.io/library/web:1"),
@@ -162,6 +163,38 @@ fn a_manifest_of_a_version_keeps_its_bytes() {
     let bytes = manifest.encode();
     assert!(matches("version.manifest", &bytes));
     assert_eq!(Manifest::decode(&bytes).unwrap(), manifest);
+}
+
+#[test]
+fn a_manifest_with_memory_keeps_its_bytes() {
+    let facts = MemoryFacts {
+        criu: "4.2.1".to_owned(),
+        cgroup_version: 2,
+        cpu_flags: vec!["fpu".to_owned(), "sse2".to_owned()],
+    };
+    let captured = Memory::Captured(Box::new(MemoryImages {
+        root: TreeRef {
+            digest: Digest::from_bytes([7; 32]),
+            nodes: 12,
+        },
+        bytes: 1 << 33,
+        facts,
+    }));
+    let failed = Memory::Failed {
+        reason: "net: Locking network failed".to_owned(),
+    };
+    for (name, memory) in [
+        ("memory.manifest", captured),
+        ("memory-failed.manifest", failed),
+    ] {
+        let manifest = Manifest {
+            memory: Some(memory),
+            ..manifest()
+        };
+        let bytes = manifest.encode();
+        assert!(matches(name, &bytes));
+        assert_eq!(Manifest::decode(&bytes).unwrap(), manifest);
+    }
 }
 
 #[test]

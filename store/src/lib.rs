@@ -38,9 +38,9 @@ mod store;
 mod tree;
 
 pub use catalogue::{
-    Attachment, BaseLayer, BaseRecord, Catalogue, ContainerRecord, Force, Hold, MountRecord, Move,
-    MoveCause, MoveEnd, PutBack, RememberedBase, Rollback, RollbackTo, SnapshotRecord,
-    SnapshotState, VersionRecord,
+    Attachment, BaseLayer, BaseRecord, Catalogue, ContainerRecord, Force, Hold, MemoryMark,
+    MountRecord, Move, MoveCause, MoveEnd, PutBack, RememberedBase, Rollback, RollbackTo,
+    SnapshotRecord, SnapshotState, VersionRecord,
 };
 pub use collect::{CollectOptions, CollectReport, Damage, Holder, Lease, Retiring, Roots};
 pub use draft::{Draft, DraftStats};
@@ -49,7 +49,9 @@ pub use error::{Error, Result};
 pub use ids::{Digest, PackId, SnapshotId};
 pub use links::{LinkGroup, LinkTable};
 pub use list::{ContentReader, ContentVisitor};
-pub use manifest::{ContainerConfig, HostFacts, MAX_VERSION, Manifest, Origin};
+pub use manifest::{
+    ContainerConfig, HostFacts, MAX_VERSION, Manifest, Memory, MemoryFacts, MemoryImages, Origin,
+};
 pub use names::{Namespace, Reference, SnapshotName};
 pub use naming::NamingError;
 pub use page::PageSource;

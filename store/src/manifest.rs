@@ -1,6 +1,7 @@
 //! The manifest: what a snapshot is. Its presence under its final name is what makes a snapshot whole.
 
 mod codec;
+mod memory;
 
 #[cfg(test)]
 mod tests;
@@ -8,6 +9,8 @@ mod tests;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use memory::{Memory, MemoryFacts, MemoryImages};
 
 use crate::{
     entry::{Meta, TreeRef},
@@ -48,6 +51,8 @@ pub struct Manifest {
     pub stored_bytes: u64,
     /// How long the container stood still, in microseconds.
     pub pause_us: u64,
+    /// The memory of its processes, when it was wanted.
+    pub memory: Option<Memory>,
     /// What it was made from.
     pub origin: Origin,
     /// The host it was made on.

@@ -28,6 +28,8 @@ pub(crate) struct Places {
     pub(crate) socket: PathBuf,
     pub(crate) containerd: PathBuf,
     pub(crate) log: PathBuf,
+    /// Programs the daemon finds before those of the machine.
+    pub(crate) programs: PathBuf,
 }
 
 /// A running snapshotd; dropping it kills it, what it started goes on.
@@ -130,10 +132,14 @@ impl Drop for Daemon {
 
 /// The daemon's command line.
 pub(crate) fn command(places: &Places) -> Result<Command> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders = vec![places.programs.clone()];
+    folders.extend(std::env::split_paths(&path));
+    let path = std::env::join_paths(folders).context("Join the folders of PATH")?;
     let mut command = Command::new(program("snapshotd")?);
     command
         .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("PATH", path)
         .env("RUST_BACKTRACE", "1");
     for (flag, path) in [
         ("--config", &places.config),

@@ -17,6 +17,8 @@ pub enum Image {
     Busybox,
     /// A small Debian.
     Debian,
+    /// Debian with interpreters and servers: Python, Node.js, Redis, nginx.
+    Programs,
 }
 
 impl Image {
@@ -26,6 +28,7 @@ impl Image {
         match self {
             Self::Busybox => "snap.test/busybox:1",
             Self::Debian => "snap.test/debian:1",
+            Self::Programs => "snap.test/programs:1",
         }
     }
 
@@ -37,6 +40,7 @@ impl Image {
         let kind = match self {
             Self::Busybox => "busybox",
             Self::Debian => "debian",
+            Self::Programs => "programs",
         };
         Ok(PathBuf::from(script("rootfs", &[kind])?))
     }
@@ -72,6 +76,24 @@ pub fn script(name: &str, arguments: &[&str]) -> Result<String> {
         .output()
         .with_context(|| format!("Run {}", path.display()))?;
     Answer::new(format!("scripts/{name} {}", arguments.join(" ")), &output).ok()
+}
+
+/// A program of `tests/workloads`, static, so that it runs in any root file system; compiled each time.
+///
+/// # Errors
+/// When the compiler fails.
+pub fn workload(name: &str) -> Result<PathBuf> {
+    let source = project().join("tests/workloads").join(format!("{name}.c"));
+    let program = fixture_folder("workloads")?.join(name);
+    let draft = program.with_extension(std::process::id().to_string());
+    let output = Command::new("cc")
+        .args(["-O2", "-static", "-Wall", "-Wextra", "-Werror", "-o"])
+        .args([&draft, &source])
+        .output()
+        .context("Run cc")?;
+    Answer::new(format!("cc {name}.c"), &output).ok()?;
+    fs::rename(&draft, &program).context("Put the program in place")?;
+    Ok(program)
 }
 
 /// A folder below the target folder that outlives the test, for things that are costly to make.

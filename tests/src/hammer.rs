@@ -7,12 +7,11 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{Answer, fixture_folder};
+use crate::workload;
 
 const KINDS: u64 = 7;
 const EACH: u64 = 9;
@@ -22,22 +21,12 @@ const BLOCK_BYTES: usize = 4096;
 const BLOCKS: u64 = 64;
 const PAGES: usize = 16;
 
-/// The program, static, so that it runs in any root file system; compiled the first time.
+/// The program, static, so that it runs in any root file system.
 ///
 /// # Errors
 /// When the compiler fails.
 pub fn program() -> Result<PathBuf> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads/hammer.c");
-    let program = fixture_folder("workloads")?.join("hammer");
-    let draft = program.with_extension(std::process::id().to_string());
-    let output = Command::new("cc")
-        .args(["-O2", "-static", "-Wall", "-Wextra", "-Werror", "-o"])
-        .args([&draft, &source])
-        .output()
-        .context("Run cc")?;
-    Answer::new("cc hammer.c".to_owned(), &output).ok()?;
-    fs::rename(&draft, &program).context("Put the program in place")?;
-    Ok(program)
+    workload("hammer")
 }
 
 /// What the writer left in a folder.
@@ -264,7 +253,7 @@ fn mix(x: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::{thread, time::Duration};
+    use std::{process::Command, thread, time::Duration};
 
     use super::*;
 

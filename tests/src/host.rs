@@ -3,6 +3,7 @@
 use std::{
     fmt::Write as _,
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{self, Command, Stdio},
 };
@@ -75,6 +76,7 @@ impl Host {
             socket: folder.join("snapshotd.sock"),
             containerd: folder.join("containerd/containerd.sock"),
             log: folder.join("snapshotd.log"),
+            programs: folder.join("programs"),
         };
         let host = Self {
             namespace: format!("t{}", process::id()),
@@ -153,6 +155,27 @@ impl Host {
             "snapshotd --restore-catalogue".to_owned(),
             &output,
         ))
+    }
+
+    /// Puts a shell script in the place of a program the daemon runs.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn pretend(&self, program: &str, script: &str) -> Result<()> {
+        let folder = &self.places.programs;
+        fs::create_dir_all(folder).context("Make the folder of programs")?;
+        let path = folder.join(program);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).context("Write the script")?;
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(&path, mode).context("Make it a program")
+    }
+
+    /// Ends what `pretend` began.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn pretend_no_more(&self, program: &str) -> Result<()> {
+        fs::remove_file(self.places.programs.join(program)).context("Remove the script")
     }
 
     /// The daemon, taken out of the host to be stopped or killed.

@@ -20,12 +20,13 @@ mod held;
 mod host;
 mod loops;
 mod nasty;
+mod nobody;
 mod snapshots;
 
 pub use answer::Answer;
 pub use compare::{Kind, Node, Tree};
 pub use daemon::Daemon;
-pub use fixtures::{Image, fixture_folder, program, script};
+pub use fixtures::{Image, fixture_folder, program, script, workload};
 pub use held::HeldCapture;
 pub use host::{Host, HostOptions};
 pub use loops::LoopFolder;

@@ -1,6 +1,6 @@
 //! Whatever is asked wrongly, or goes wrong around the daemon, ends with its own error and exit code, and changes nothing.
 
-use std::{fs, os::unix::fs::PermissionsExt, process::Command, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use anyhow::{Context, Result};
 use nix::{
@@ -8,7 +8,7 @@ use nix::{
     unistd::Pid,
 };
 use snap_api::ContainerView;
-use snap_tests::{Answer, Host, HostOptions, Image, LoopFolder, noise};
+use snap_tests::{Host, HostOptions, Image, LoopFolder, noise};
 
 const USAGE: i32 = 2;
 const NOT_FOUND: i32 = 3;
@@ -43,6 +43,9 @@ const CASES: &[(&[&str], i32)] = &[
         &["create", "one", "--include-mount", "/no/such/mount"],
         USAGE,
     ),
+    (&["create", "one", "--memory=sometimes"], USAGE),
+    (&["create", "--path", "DATA", "--memory"], USAGE),
+    (&["create", "halted", "--memory"], CONFLICT),
     (&["create", "--path", "DATA/nothing"], NOT_FOUND),
     (&["create", "--path", "DATA/file"], USAGE),
     (&["create", "--path", "STORE"], USAGE),
@@ -65,6 +68,8 @@ const CASES: &[(&[&str], i32)] = &[
         USAGE,
     ),
     (&["restore", "folder:v1"], CONFLICT),
+    (&["restore", "good:v1", "--no-memory", "--fallback"], USAGE),
+    (&["restore", "good:v1", "--memory"], USAGE),
     (&["mount", "unknown", "EMPTY"], NOT_FOUND),
     (&["mount", "good:v1", "EMPTY/nothing"], NOT_FOUND),
     (&["mount", "good:v1", "DATA/file"], USAGE),
@@ -285,7 +290,7 @@ fn signal(host: &Host, id: &str, signal: Signal) -> Result<()> {
 fn nobody_but_root_and_the_group_may_use_the_socket() -> Result<()> {
     let host = Host::start()?;
     fs::set_permissions(host.folder(), fs::Permissions::from_mode(0o755))?;
-    let answer = as_nobody(&host, &["list"])?;
+    let answer = host.snapctl_as_nobody(&["list"])?;
     assert_eq!(answer.code, DENIED, "{answer:?}");
     Ok(())
 }
@@ -295,38 +300,18 @@ fn the_host_s_own_files_are_for_root_alone_whoever_may_use_the_socket() -> Resul
     let host = Host::start()?;
     let data = host.make_folder("data")?;
     let data = data.to_string_lossy();
-    for path in [host.folder(), host.socket()] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o777))?;
-    }
-    assert_eq!(as_nobody(&host, &["list"])?.code, 0);
+    host.let_everybody_in()?;
+    assert_eq!(host.snapctl_as_nobody(&["list"])?.code, 0);
     host.snap(&["create", "--path", &data, "--name", "data"])?;
     for arguments in [
         ["create", "--path", &data],
         ["mount", "data", &data],
         ["copy", "data:/", "/tmp/x"],
     ] {
-        let answer = as_nobody(&host, &arguments)?;
+        let answer = host.snapctl_as_nobody(&arguments)?;
         assert_eq!(answer.code, DENIED, "{answer:?}");
     }
     Ok(())
-}
-
-fn as_nobody(host: &Host, arguments: &[&str]) -> Result<Answer> {
-    let program = host.folder().join("snapctl");
-    fs::copy(host.snapctl_command()?.get_program(), &program)?;
-    let output = Command::new("setpriv")
-        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
-        .arg(&program)
-        .arg("--socket")
-        .arg(host.socket())
-        .args(arguments)
-        .env("CONTAINERD_NAMESPACE", host.namespace())
-        .output()
-        .context("Run setpriv")?;
-    Ok(Answer::new(
-        format!("snapctl {}, as nobody", arguments.join(" ")),
-        &output,
-    ))
 }
 
 #[test]

@@ -249,7 +249,8 @@ fn a_deleted_file_that_is_still_open_is_left_out() -> Result<()> {
     Ok(())
 }
 
-/// **N2** Memory, processes, open connections, locks: a restored container starts its first process afresh.
+/// **N2** Memory, processes, open connections, locks: a restored container starts its first process afresh, unless the snapshot was made
+/// with `--memory`.
 #[test]
 fn a_restored_container_starts_its_first_process_afresh() -> Result<()> {
     let host = Host::start()?;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use snap_api::{CreateRequest, CreateSource, Ttl};
+use snap_api::{CreateRequest, CreateSource, MemoryWish, Ttl};
 
 use crate::{
     failure::Failure,
@@ -20,6 +20,10 @@ use crate::{
 /// is a conflict. The content of bind mounts is left out unless --include-mount names it; tmpfs and other mounts are
 /// left out always.
 ///
+/// With --memory its processes are captured as well, in the same pause, and `snapctl restore` has them go on from there. The pause
+/// then grows with their memory. When CRIU cannot capture them, the snapshot is of files alone and says why; with
+/// --memory=required there is none. Memory holds whatever secrets the processes had: only root may restore such a snapshot.
+///
 /// A folder is captured as it lies, without pausing anything: files that change meanwhile may be caught at different times.
 ///
 /// The command waits for the end. Ctrl-C cancels, a second one leaves at once. With --detach it prints the job and leaves.
@@ -27,6 +31,7 @@ use crate::{
 #[command(override_usage = "snapctl create [OPTIONS] <CONTAINER | --path <DIR>>")]
 #[command(after_long_help = "Examples:
   snapctl create web --name web:v1 --ttl 30d --label branch=main
+  snapctl create notebook --memory=required --name notebook:warm
   snapctl create --path /srv/data --name data --exclude '*.tmp' --ttl never
   id=$(snapctl create -q web)
 
@@ -56,6 +61,10 @@ pub(crate) struct CreateArgs {
     /// End the container's task while it is paused, and leave it stopped
     #[arg(long, conflicts_with = "path")]
     stop: bool,
+    /// Capture the memory of its processes as well, of the same instant; `required` makes no snapshot without it
+    #[arg(long, value_name = "required", num_args = 0..=1, require_equals = true, default_missing_value = "wanted",
+          value_parser = values::memory, conflicts_with = "path")]
+    memory: Option<MemoryWish>,
     /// Read everything back and compare digests before the snapshot becomes active
     #[arg(long)]
     verify: bool,
@@ -94,6 +103,7 @@ impl CreateArgs {
             exclude: self.exclude,
             include_mounts: self.include_mounts,
             stop: self.stop,
+            memory: self.memory.unwrap_or_default(),
             verify: self.verify,
             idempotency_key: None,
         })

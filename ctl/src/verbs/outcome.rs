@@ -27,6 +27,17 @@ pub(crate) fn show_followed(screen: &Screen, followed: &Followed) -> Result<(), 
 pub(crate) fn show(screen: &Screen, outcome: &JobOutcome) -> Result<(), Failure> {
     match outcome {
         JobOutcome::Created(done) => {
+            if let Some(reason) = done
+                .snapshot
+                .memory
+                .as_ref()
+                .and_then(|it| it.reason.as_ref())
+            {
+                screen.warning(&format!(
+                    "memory could not be captured, the snapshot is of files alone: {}",
+                    clean(reason)
+                ));
+            }
             done.warnings.iter().for_each(|text| screen.warning(text));
             screen.show(done, &[&done.snapshot.id], || {
                 created(done, SystemTime::now())
@@ -86,6 +97,9 @@ fn created(done: &Created, now: SystemTime) -> String {
             count(snapshot.nodes, "node")
         ),
     ));
+    if let Some(memory) = &snapshot.memory {
+        lines.push(("Memory", snapshots::memory(memory)));
+    }
     lines.push((
         "New",
         format!(

@@ -11,6 +11,11 @@ use crate::{failure::Failure, follow, session::Session, values, verbs::outcome};
 /// configuration. Its data is read when it is touched, so that it runs at once whatever the snapshot's size. Containers
 /// restored from one snapshot share what they read. With --count all of them are made or none.
 ///
+/// When the snapshot holds memory, the processes go on from where they were captured, with the process ids, the host name and the
+/// open files they had; `snapctl create --memory` makes such snapshots. Their memory is read from the store while they are restored.
+/// Nothing is restored when CRIU, the processor or the control groups here do not suit; --fallback restores the files alone then,
+/// --no-memory always. Memory is for root alone to restore.
+///
 /// The network is a fresh namespace with nothing but loopback unless --network says otherwise. A bind mount is kept when its
 /// source is a system path; otherwise it is refused unless it was captured, or --keep-mount or --drop-mount names it.
 ///
@@ -20,6 +25,7 @@ use crate::{failure::Failure, follow, session::Session, values, verbs::outcome};
 #[command(after_long_help = "Examples:
   snapctl restore web:v1 --id web-copy
   snapctl restore web:v1 --count 8 --network host
+  snapctl restore notebook:warm --count 3 --fallback
   for id in $(snapctl restore -q web -c 3); do ctr task exec --exec-id sh $id true; done
 
 With --quiet it prints the ids of the new containers, one a line (with --detach, the job's).")]
@@ -39,6 +45,12 @@ pub(crate) struct RestoreArgs {
     /// Create the containers without starting them
     #[arg(long)]
     no_start: bool,
+    /// Restore the files alone of a snapshot with memory: its processes begin anew
+    #[arg(long, conflicts_with = "fallback")]
+    no_memory: bool,
+    /// Restore the files alone, with a warning, when memory cannot be restored
+    #[arg(long)]
+    fallback: bool,
     /// `none` (loopback alone), `host`, or the path of a network namespace
     #[arg(long, value_name = "none|host|PATH", default_value = "none", value_parser = values::network)]
     network: NetworkChoice,
@@ -63,6 +75,8 @@ pub(crate) async fn restore(session: &Session, args: RestoreArgs) -> Result<(), 
         count: args.count,
         force: args.force,
         no_start: args.no_start,
+        no_memory: args.no_memory,
+        fallback: args.fallback,
         network: args.network,
         keep_mounts: args.keep_mounts,
         drop_mounts: args.drop_mounts,

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, time::SystemTime};
 
 use clap::{Args, value_parser};
 use snap_api::{
-    ListRequest, ReferenceRequest, RemoveRequest, SnapshotDetail, SnapshotState, SnapshotView,
-    WirePath,
+    ListRequest, MemoryView, ReferenceRequest, RemoveRequest, SnapshotDetail, SnapshotState,
+    SnapshotView, WirePath,
 };
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     screen::{Form, JsonArray, facts, table},
     session::{Session, VERSIONS, answer},
     values::LabelFilter,
-    words::{count, micros, moment, relative, short_id, size, wire_word},
+    words::{clean, count, micros, moment, relative, short_id, size, wire_word},
 };
 
 /// Lists snapshots, newest first.
@@ -217,12 +217,25 @@ fn names(snapshot: &SnapshotView) -> String {
     }
 }
 
-/// The state, and whether something is known to be damaged.
+/// The state, whether there is memory, and whether something is known to be damaged.
 pub(crate) fn state(snapshot: &SnapshotView) -> String {
-    let word = wire_word(snapshot.state);
-    match snapshot.damage {
-        Some(_) => format!("{word}, damaged"),
-        None => word,
+    let mut words = wire_word(snapshot.state);
+    match &snapshot.memory {
+        Some(memory) if memory.captured => words.push_str(", with memory"),
+        Some(_) => words.push_str(", memory failed"),
+        None => {}
+    }
+    if snapshot.damage.is_some() {
+        words.push_str(", damaged");
+    }
+    words
+}
+
+/// What became of the memory of a snapshot's processes.
+pub(crate) fn memory(memory: &MemoryView) -> String {
+    match &memory.reason {
+        Some(reason) => format!("failed, {}", clean(reason)),
+        None => format!("captured, {}; for root alone", size(memory.bytes)),
     }
 }
 
@@ -309,6 +322,9 @@ fn view_facts(snapshot: &SnapshotView, now: SystemTime) -> Vec<(&'static str, St
             count(snapshot.nodes, "node")
         );
         lines.push(("Content", content));
+        if let Some(found) = &snapshot.memory {
+            lines.push(("Memory", memory(found)));
+        }
         lines.push(("Stored", size(snapshot.stored_bytes)));
         if snapshot.is_container {
             lines.push(("Paused for", micros(snapshot.pause_us)));

@@ -36,6 +36,7 @@ pub(crate) fn snapshot() -> SnapshotView {
         stored_bytes: 5 << 20,
         pause_us: 12_345,
         damage: None,
+        memory: None,
     }
 }
 
@@ -203,6 +204,7 @@ pub(crate) fn restored() -> Restored {
         containers: vec![container("web-1"), container("web-2")],
         snapshot: ID.to_owned(),
         restored_from_snapshot: true,
+        with_memory: false,
         ttl_expired: false,
         elapsed_us: 150_000,
         warnings: Vec::new(),

@@ -16,14 +16,36 @@ fn asked(method: &str, arguments: &[&str]) -> Value {
 #[test]
 fn every_option_of_create_arrives() {
     let typed = "create web -t web:v1 --ttl 14d --label a=b --label c=d=e --exclude *.tmp \
-                 --include-mount /data --stop --verify --detach -n k8s.io";
+                 --include-mount /data --stop --memory=required --verify --detach -n k8s.io";
     let arguments: Vec<&str> = typed.split_whitespace().collect();
     let expected = json!({
         "namespace": "k8s.io", "source": {"container": "web"}, "name": "web:v1",
         "ttl": {"seconds": 1_209_600}, "labels": {"a": "b", "c": "d=e"}, "exclude": ["*.tmp"],
-        "include_mounts": ["/data"], "stop": true, "verify": true, "idempotency_key": null,
+        "include_mounts": ["/data"], "stop": true, "memory": "required", "verify": true, "idempotency_key": null,
     });
     assert_eq!(asked("create_start", &arguments), expected);
+}
+
+#[test]
+fn memory_is_wanted_or_required_and_left_out_when_asked() {
+    let wish = |flags: &[&str]| {
+        let request = asked(
+            "create_start",
+            &[&["create", "web", "--detach"], flags].concat(),
+        );
+        request["memory"].clone()
+    };
+    assert_eq!(wish(&[]), "none");
+    assert_eq!(wish(&["--memory"]), "wanted");
+    assert_eq!(wish(&["--memory=required"]), "required");
+    let request = asked(
+        "restore_start",
+        &["restore", "web", "--no-memory", "--detach"],
+    );
+    assert_eq!(
+        (&request["no_memory"], &request["fallback"]),
+        (&json!(true), &json!(false))
+    );
 }
 
 #[test]
@@ -41,12 +63,12 @@ fn a_folder_arrives_as_an_absolute_path() {
 #[test]
 fn every_option_of_restore_arrives() {
     let typed = "restore web --id new -c 3 --force --no-start --network /run/netns/x \
-                 --keep-mount /a --drop-mount /b --detach";
+                 --keep-mount /a --drop-mount /b --fallback --detach";
     let arguments: Vec<&str> = typed.split_whitespace().collect();
     let expected = json!({
         "namespace": "default", "reference": "web", "id": "new", "count": 3, "force": true,
         "no_start": true, "network": {"path": "/run/netns/x"}, "keep_mounts": ["/a"],
-        "drop_mounts": ["/b"], "idempotency_key": null,
+        "drop_mounts": ["/b"], "no_memory": false, "fallback": true, "idempotency_key": null,
     });
     assert_eq!(asked("restore_start", &arguments), expected);
 }

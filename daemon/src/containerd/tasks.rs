@@ -4,12 +4,13 @@ use std::{path::Path, time::Duration};
 
 use containerd_client::{
     services::v1::{
-        CreateTaskRequest, DeleteTaskRequest, GetRequest, KillRequest, PauseTaskRequest,
-        ResumeTaskRequest, StartRequest, tasks_client::TasksClient,
+        CreateTaskRequest, DeleteTaskRequest, GetRequest, KillRequest, ListPidsRequest,
+        PauseTaskRequest, ResumeTaskRequest, StartRequest, tasks_client::TasksClient,
     },
     tonic::transport::Channel,
     types::v1::Status,
 };
+use prost_types::Any;
 use snap_store::Namespace;
 use tracing::warn;
 
@@ -27,6 +28,17 @@ pub struct Task {
     pub pid: u32,
     /// Where it stands.
     pub status: TaskStatus,
+}
+
+/// What a new task is made of.
+#[derive(Debug)]
+pub struct NewTask<'a> {
+    /// Mounts of its root; empty when the spec names the root by an absolute path.
+    pub rootfs: &'a [Mount],
+    /// Where both streams go: the shim of containerd 1.6 dies of a single empty one.
+    pub log: &'a Path,
+    /// With these its processes go on from images of memory once it is started.
+    pub options: Option<Any>,
 }
 
 /// Where a task stands.
@@ -141,23 +153,21 @@ impl Containerd {
         Fault::absent_as_none(answer.await).map(drop)
     }
 
-    /// Makes the container's task. `rootfs` is empty when the spec names the root by an absolute path.
-    ///
-    /// Both streams go to the file `log`: the shim of containerd 1.6 dies of a single empty one.
+    /// Makes the container's task.
     pub async fn create_task(
         &self,
         namespace: &Namespace,
         id: &str,
-        rootfs: &[Mount],
-        log: &Path,
+        new: NewTask<'_>,
     ) -> Result<u32, Fault> {
         let mut client = self.tasks().await?;
-        let log = format!("file://{}", log.display());
+        let log = format!("file://{}", new.log.display());
         let request = CreateTaskRequest {
             container_id: id.to_owned(),
-            rootfs: rootfs.iter().map(Mount::to_message).collect(),
+            rootfs: new.rootfs.iter().map(Mount::to_message).collect(),
             stdout: log.clone(),
             stderr: log,
+            options: new.options,
             ..CreateTaskRequest::default()
         };
         let asked = client.create(in_namespace(namespace, request));
@@ -165,15 +175,21 @@ impl Containerd {
         Ok(answer.await?.pid)
     }
 
-    /// Starts the task.
-    pub async fn start(&self, namespace: &Namespace, id: &str) -> Result<u32, Fault> {
+    /// Starts the task; waits for it for `longer` than is usual.
+    pub async fn start(
+        &self,
+        namespace: &Namespace,
+        id: &str,
+        longer: Duration,
+    ) -> Result<u32, Fault> {
         let mut client = self.tasks().await?;
         let request = StartRequest {
             container_id: id.to_owned(),
             exec_id: String::new(),
         };
         let asked = client.start(in_namespace(namespace, request));
-        let answer = self.within("start the task of container", id, CHANGE_LIMIT, asked);
+        let limit = CHANGE_LIMIT + longer;
+        let answer = self.within("start the task of container", id, limit, asked);
         Ok(answer.await?.pid)
     }
 
@@ -188,7 +204,19 @@ impl Containerd {
         Fault::absent_as_none(answer.await).map(drop)
     }
 
-    async fn tasks(&self) -> Result<TasksClient<Channel>, Fault> {
+    /// Process ids of all the container's processes, on the host.
+    pub async fn processes(&self, namespace: &Namespace, id: &str) -> Result<Vec<u32>, Fault> {
+        let mut client = self.tasks().await?;
+        let request = ListPidsRequest {
+            container_id: id.to_owned(),
+        };
+        let asked = client.list_pids(in_namespace(namespace, request));
+        let answer = self.within("list the processes of container", id, READ_LIMIT, asked);
+        let processes = answer.await?.processes;
+        Ok(processes.iter().map(|process| process.pid).collect())
+    }
+
+    pub(super) async fn tasks(&self) -> Result<TasksClient<Channel>, Fault> {
         Ok(TasksClient::new(self.channel().await?))
     }
 }

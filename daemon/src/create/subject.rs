@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use snap_api::{ErrorCode, ErrorReport};
+use snap_api::{ErrorCode, ErrorReport, MemoryWish};
 use snap_store::{ContainerConfig, Error as StoreError, Namespace, Origin, SnapshotId};
 
 use super::{
@@ -76,8 +76,10 @@ impl Subject {
     }
 
     fn folder(host: &Host, plan: &CreatePlan, path: &Path) -> Result<Self> {
-        if !plan.include_mounts.is_empty() || plan.stop {
-            let message = "A folder has neither a task to stop nor bind mounts to include";
+        let wants_memory = plan.memory != MemoryWish::None;
+        if !plan.include_mounts.is_empty() || plan.stop || wants_memory {
+            let message =
+                "A folder has no task to stop, no memory to capture and no bind mounts to include";
             return Err(usage("folder-options", message.to_owned()));
         }
         if !path.is_absolute() {

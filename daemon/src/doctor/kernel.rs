@@ -5,7 +5,8 @@ use std::{fs, io, os::unix::fs::FileTypeExt, path::Path};
 use rustix::process::{Resource, Rlimit, getrlimit};
 use snap_api::Check;
 
-use super::{ok, problem, version, warning};
+use super::{ok, problem, warning};
+use crate::programs::version;
 
 /// The new mount API as it is used here, with overlayfs over FUSE.
 const LEAST_KERNEL: (u32, u32) = (5, 15);

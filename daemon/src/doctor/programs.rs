@@ -1,32 +1,20 @@
 //! The programs the daemon depends on: containerd, runc, CRIU, its own mount server.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Stdio, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use snap_api::{Check, ErrorReport};
-use tokio::{process::Command, time::timeout};
 
-use super::{ok, problem, version, warning};
-use crate::error::Result;
+use super::{ok, problem, warning};
+use crate::{
+    error::Result,
+    memory::Criu,
+    programs::{Ran, first_line, run, version},
+};
 
-/// A version is printed in milliseconds; a program that takes longer is stuck.
-const PROGRAM_LIMIT: Duration = Duration::from_secs(5);
 /// The oldest containerd whose API has everything that is used.
 const LEAST_CONTAINERD: (u32, u32) = (1, 6);
 /// The oldest runc that pauses reliably on both cgroup versions.
 const LEAST_RUNC: (u32, u32) = (1, 1);
-
-/// The oldest CRIU seen to work on a new kernel; 3.17.1 fails on 6.18 (`Unexpected rt vDSO area bounds`).
-const LEAST_CRIU: (u32, u32) = (4, 2);
-
-/// What a program printed, and how it ended.
-pub(super) enum Ran {
-    /// It ended well.
-    Well(String),
-    /// It ended badly.
-    Badly(String),
-    /// It could not be run at all.
-    NotAtAll(String),
-}
 
 pub(super) fn containerd(answered: Result<String>) -> Check {
     let name = "containerd";
@@ -48,7 +36,7 @@ pub(super) async fn runc() -> Check {
 }
 
 pub(super) async fn criu() -> Check {
-    judge_criu(&run("criu", &["--version"]).await)
+    judge_criu(&Criu::look().await)
 }
 
 pub(super) fn judge_runc(printed: &Ran, features: &Ran) -> Check {
@@ -70,24 +58,30 @@ pub(super) fn judge_runc(printed: &Ran, features: &Ran) -> Check {
     }
 }
 
-/// `criu check` is not run: it needs rights that the daemon has no other use for.
-pub(super) fn judge_criu(printed: &Ran) -> Check {
+pub(super) fn judge_criu(criu: &Criu) -> Check {
     let name = "criu";
-    let found = match printed {
-        Ran::Well(text) => first_line(text),
-        Ran::Badly(why) | Ran::NotAtAll(why) => {
-            let hint = "only snapshots of memory need it; files are captured without";
-            return warning(name, why, hint);
-        }
-    };
-    if version(found).is_none_or(|found| found < LEAST_CRIU) {
-        return warning(
+    match criu {
+        Criu::Missing(why) => warning(
             name,
-            found,
-            "old releases fail on new kernels (3.17 on 6.18): install 4.2 or newer; only snapshots of memory need it",
-        );
+            why,
+            "only snapshots of memory need it; files are captured without. Install it where containerd and the daemon find it in their PATH",
+        ),
+        Criu::Untold(found) => ok(
+            name,
+            format!("{found}; whether it fits this kernel, `criu check` as root tells"),
+        ),
+        Criu::Unfit { found, why } => warning(
+            name,
+            format!("{found}, unfit for this kernel: `criu check`: {why}"),
+            "install a newer release, 4.2 at least on new kernels (3.17 fails on 6.18); until then snapshots are of files alone",
+        ),
+        Criu::Silent { found, why } => warning(
+            name,
+            format!("{found}; `criu check`: {why}"),
+            "run `criu check` by hand as root; until it ends well, expect snapshots to be of files alone",
+        ),
+        Criu::Fit(found) => ok(name, format!("{found}, fit for this kernel")),
     }
-    ok(name, found)
 }
 
 pub(super) fn mount_server(path: &Path) -> Check {
@@ -104,27 +98,4 @@ pub(super) fn mount_server(path: &Path) -> Check {
         ),
         Err(error) => problem(name, format!("{}: {error}", path.display()), hint),
     }
-}
-
-async fn run(program: &str, arguments: &[&str]) -> Ran {
-    let output = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = match timeout(PROGRAM_LIMIT, output).await {
-        Ok(Ok(output)) => output,
-        Ok(Err(error)) => return Ran::NotAtAll(format!("{program}: {error}")),
-        Err(_) => return Ran::NotAtAll(format!("{program}: no answer in five seconds")),
-    };
-    if output.status.success() {
-        return Ran::Well(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let last = said.lines().rev().find(|line| !line.trim().is_empty());
-    Ran::Badly(format!("{}: {}", output.status, last.unwrap_or("").trim()))
-}
-
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or("").trim()
 }

@@ -7,11 +7,15 @@ use snap_api::{CheckResult, ErrorCode, ErrorReport};
 
 use super::{
     kernel::{freezer, fuse_device, kernel, open_files, overlayfs},
-    programs::{Ran, containerd, judge_criu, judge_runc, mount_server},
+    programs::{containerd, judge_criu, judge_runc, mount_server},
     storage::{
         file_system, judge_backups, judge_file_system, judge_pressure, judge_space, reflinks,
     },
     *,
+};
+use crate::{
+    memory::Criu,
+    programs::{Ran, version},
 };
 
 const EXT4: rustix::fs::FsWord = 0xef53;
@@ -119,7 +123,10 @@ fn runc_is_needed_and_criu_only_wanted() {
         judge_runc(&missing(), &missing()).result,
         CheckResult::Problem
     );
-    assert_eq!(judge_criu(&missing()).result, CheckResult::Warning);
+    assert_eq!(
+        judge_criu(&Criu::judge(&missing(), &missing(), false)).result,
+        CheckResult::Warning
+    );
     let old = printed("runc version 1.0.3\ncommit: x");
     assert_eq!(
         judge_runc(&old, &printed("{}")).result,
@@ -133,10 +140,22 @@ fn runc_is_needed_and_criu_only_wanted() {
 }
 
 #[test]
-fn an_old_criu_is_warned_of() {
-    let result = |text| judge_criu(&printed(text)).result;
-    assert_eq!(result("Version: 3.17.1\n"), CheckResult::Warning);
-    assert_eq!(result("Version: 4.2.1\n"), CheckResult::Ok);
+fn a_criu_is_judged_by_what_it_makes_of_this_kernel() {
+    let old = printed("Version: 3.17.1\n");
+    let judge = |check| judge_criu(&Criu::judge(&old, &check, false));
+    assert_eq!(judge(printed("Looks good.\n")).result, CheckResult::Ok);
+    let unfit = judge(Ran::Badly(
+        "exit status: 1: vdso: Unexpected rt vDSO area bounds".to_owned(),
+    ));
+    assert_eq!(unfit.result, CheckResult::Warning);
+    assert!(unfit.found.contains("unfit for this kernel"));
+    assert!(unfit.hint.unwrap().contains("newer"));
+    let stuck = judge(Ran::NotAtAll("criu: no answer in five seconds".to_owned()));
+    assert_eq!(stuck.result, CheckResult::Warning);
+    let failed = Ran::Badly("x".to_owned());
+    let confined = |text| judge_criu(&Criu::judge(&printed(text), &failed, true)).result;
+    assert_eq!(confined("Version: 3.17.1\n"), CheckResult::Warning);
+    assert_eq!(confined("Version: 4.2.1\n"), CheckResult::Ok);
 }
 
 #[test]

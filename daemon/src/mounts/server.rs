@@ -210,6 +210,12 @@ pub(super) async fn start(
     Ok(server)
 }
 
+/// Starts a server that nobody takes over, and waits for its `ready`.
+pub(crate) async fn start_server(command: &mut Command, log: &Path) -> Result<Child> {
+    let (child, _) = start_ready(command, log).await?;
+    Ok(child)
+}
+
 /// Starts a process of ours that outlives the daemon, and waits for its `ready`.
 pub(super) async fn start_ready(command: &mut Command, log: &Path) -> Result<(Child, ServerId)> {
     let program = command.as_std().get_program().to_owned();

@@ -26,18 +26,27 @@ pub(super) struct PauseRecord {
     pid: u32,
     /// Its cgroup's freezer; `None` when the process had none that can be found.
     freezer: Option<Freezer>,
+    /// The folder CRIU works in meanwhile, when memory is captured.
+    #[serde(default)]
+    works_in: Option<PathBuf>,
     /// Where the record lies.
     #[serde(skip)]
     path: PathBuf,
 }
 
 impl PauseRecord {
-    pub(super) fn new(namespace: &Namespace, container: &str, pid: u32) -> Self {
+    pub(super) fn new(
+        namespace: &Namespace,
+        container: &str,
+        pid: u32,
+        works_in: Option<PathBuf>,
+    ) -> Self {
         Self {
             namespace: namespace.to_string(),
             container: container.to_owned(),
             pid,
             freezer: Freezer::of(pid),
+            works_in,
             path: PathBuf::new(),
         }
     }
@@ -48,6 +57,11 @@ impl PauseRecord {
 
     pub(super) fn container(&self) -> &str {
         &self.container
+    }
+
+    /// The folder CRIU works in. It freezes the container again when it ends, if it stood still when CRIU began.
+    pub(super) fn works_in(&self) -> Option<&Path> {
+        self.works_in.as_deref()
     }
 
     /// Writes the record into `folder`; it survives a power cut when this returns.
@@ -128,7 +142,13 @@ mod tests {
     use super::*;
 
     fn record(namespace: &str, container: &str) -> PauseRecord {
-        PauseRecord::new(&namespace.parse().unwrap(), container, std::process::id())
+        let works_in = Some("/run/x".into());
+        PauseRecord::new(
+            &namespace.parse().unwrap(),
+            container,
+            std::process::id(),
+            works_in,
+        )
     }
 
     #[test]

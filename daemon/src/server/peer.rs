@@ -42,6 +42,12 @@ impl Peer {
         self.root_or(what, "It is upkeep of the service; run it as root")
     }
 
+    /// Refuses to bring processes back, with every secret they had in memory, unless it is root that asks.
+    pub(super) fn require_root_for_memory(self) -> Result<()> {
+        let hint = "Run it as root, or restore the files alone with --no-memory";
+        self.root_or("restore a snapshot that holds memory", hint)
+    }
+
     fn root_or(self, what: &str, hint: &str) -> Result<()> {
         if self.uid == 0 {
             return Ok(());

@@ -80,6 +80,7 @@ fn create(source: CreateSource) -> CreateRequest {
         exclude: Vec::new(),
         include_mounts: Vec::new(),
         stop: false,
+        memory: Default::default(),
         verify: false,
         idempotency_key: None,
     }

@@ -14,7 +14,7 @@ use snap_api::{
     JobOutcome, JobStarted, NetworkChoice, RepairRequest, RestoreRequest, VerifyRequest,
 };
 use snap_fs::verify::Depth;
-use snap_store::{EntryName, SnapshotId, TreeReader};
+use snap_store::{EntryName, MemoryMark, SnapshotId, TreeReader};
 
 use super::{browse::active, parse, peer::Peer};
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
     host::Host,
     jobs::{JobKind, JobRequest},
     repair::{self, Extent},
-    restore::{self, RestorePlan},
+    restore::{self, MemoryChoice, RestorePlan},
     verify,
 };
 
@@ -84,6 +84,7 @@ fn create_plan(host: &Host, peer: Peer, request: CreateRequest) -> Result<Create
         exclude: parse::patterns(request.exclude)?,
         include_mounts: parse::destinations(request.include_mounts)?,
         stop: request.stop,
+        memory: request.memory,
         verify: request.verify,
     })
 }
@@ -130,6 +131,11 @@ async fn restore_plan(host: &Host, peer: Peer, request: RestoreRequest) -> Resul
     }
     let drop_mounts = parse::destinations(request.drop_mounts)?;
     let snapshot = active(host, &request.namespace, &request.reference).await?;
+    // Whoever runs what was in memory, or reads it, has its secrets.
+    let holds_memory = matches!(snapshot.memory, Some(MemoryMark::Captured(_)));
+    if holds_memory && !request.no_memory {
+        peer.require_root_for_memory()?;
+    }
     let id = match request.id {
         Some(id) => id,
         None => {
@@ -143,6 +149,11 @@ async fn restore_plan(host: &Host, peer: Peer, request: RestoreRequest) -> Resul
         snapshot,
         force: request.force,
         no_start: request.no_start,
+        memory: match (request.no_memory, request.fallback) {
+            (true, _) => MemoryChoice::Never,
+            (false, true) => MemoryChoice::OrFiles,
+            (false, false) => MemoryChoice::Always,
+        },
         network,
         keep_mounts,
         drop_mounts,

@@ -74,6 +74,7 @@ fn view(folder: &BTreeMap<String, Model>, groups: &[LinkGroup]) -> (tempfile::Te
         logical_bytes: 5,
         stored_bytes: 0,
         pause_us: 0,
+        memory: None,
         origin: Origin::Path("test".to_owned()),
         host: HostFacts::default(),
     };

@@ -34,6 +34,7 @@ pub(crate) fn capture(root: &Path, folder: &Path) -> SnapshotId {
         logical_bytes: tree.logical_bytes,
         stored_bytes: 0,
         pause_us: 0,
+        memory: None,
         origin: Origin::Path(folder.display().to_string()),
         host: HostFacts::default(),
     };

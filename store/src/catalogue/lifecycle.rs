@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::{
-    Catalogue, Failure, Force, MoveCause, SnapshotRecord, SnapshotState, lookup, naming, rows,
-    users, versions,
+    Catalogue, Failure, Force, MemoryMark, MoveCause, SnapshotRecord, SnapshotState, lookup,
+    naming, rows, users, versions,
 };
 use crate::{
     error::{Error, Result},
@@ -42,9 +42,11 @@ impl Catalogue {
     pub fn activate(&self, manifest: &Manifest) -> Result<SnapshotRecord> {
         self.write("activate a snapshot", |transaction| {
             require(transaction, &manifest.id, &[SnapshotState::Creating])?;
+            let memory = MemoryMark::of(manifest);
+            let (memory_bytes, memory_failure) = rows::memory_columns(memory.as_ref());
             transaction.execute(
                 "UPDATE snapshots SET state = 'active', reason = NULL, created_at = ?2, nodes = ?3,
-                 logical_bytes = ?4, stored_bytes = ?5, pause_us = ?6 WHERE id = ?1",
+                 logical_bytes = ?4, stored_bytes = ?5, pause_us = ?6, memory_bytes = ?7, memory_failure = ?8 WHERE id = ?1",
                 params![
                     manifest.id.as_bytes(),
                     manifest.created_at,
@@ -52,6 +54,8 @@ impl Catalogue {
                     rows::stored(manifest.logical_bytes),
                     rows::stored(manifest.stored_bytes),
                     rows::stored(manifest.pause_us),
+                    memory_bytes,
+                    memory_failure,
                 ],
             )?;
             if let Some(name) = &manifest.name {
@@ -190,10 +194,12 @@ fn add(
             name: record.id.to_string(),
         }));
     }
+    let (memory_bytes, memory_failure) = rows::memory_columns(record.memory.as_ref());
     transaction.execute(
         "INSERT INTO snapshots (id, namespace, state, reason, labels, source, is_container, image,
-         created_at, expires_at, last_used_at, nodes, logical_bytes, stored_bytes, pause_us)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+         created_at, expires_at, last_used_at, nodes, logical_bytes, stored_bytes, pause_us,
+         memory_bytes, memory_failure)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
         params![
             record.id.as_bytes(),
             record.namespace.as_str(),
@@ -210,6 +216,8 @@ fn add(
             rows::stored(record.logical_bytes),
             rows::stored(record.stored_bytes),
             rows::stored(record.pause_us),
+            memory_bytes,
+            memory_failure,
         ],
     )?;
     Ok(())
@@ -263,6 +271,7 @@ fn described(manifest: &Manifest) -> SnapshotRecord {
         logical_bytes: manifest.logical_bytes,
         stored_bytes: manifest.stored_bytes,
         pause_us: manifest.pause_us,
+        memory: MemoryMark::of(manifest),
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use rusqlite::{Params, Row, Transaction};
 
-use super::{Failure, SnapshotRecord, SnapshotState};
+use super::{Failure, MemoryMark, SnapshotRecord, SnapshotState};
 use crate::{ids::SnapshotId, names::SnapshotName};
 
 /// The columns [`snapshot`] reads, in its order.
@@ -18,7 +18,7 @@ const COLUMNS: &str = "id, namespace, state, reason, labels, source, is_containe
     (SELECT group_concat(name || ':' || tag, ' ') FROM names WHERE names.snapshot = snapshots.id),
     (SELECT group_concat(name || ':' || tag, ' ') FROM names WHERE names.snapshot = snapshots.id AND is_immutable),
     (SELECT group_concat(name || ':' || version, ' ') FROM versions WHERE versions.snapshot = snapshots.id),
-    is_pinned";
+    is_pinned, memory_bytes, memory_failure";
 
 /// The snapshots that `rest` (everything after FROM) selects.
 pub(super) fn snapshots(
@@ -67,7 +67,26 @@ fn snapshot(row: &Row<'_>) -> Result<SnapshotRecord, Failure> {
         immutable: names(row.get(16)?)?,
         versions: names(row.get(17)?)?,
         is_pinned: row.get(18)?,
+        memory: memory(row, 19)?,
     })
+}
+
+/// What is said of memory in `column` and the next.
+fn memory(row: &Row<'_>, column: usize) -> Result<Option<MemoryMark>, Failure> {
+    let failure: Option<String> = row.get(column + 1)?;
+    match row.get::<_, Option<i64>>(column)? {
+        Some(_) => Ok(Some(MemoryMark::Captured(count(row, column)?))),
+        None => Ok(failure.map(MemoryMark::Failed)),
+    }
+}
+
+/// Memory for its columns.
+pub(super) fn memory_columns(memory: Option<&MemoryMark>) -> (Option<i64>, Option<&str>) {
+    match memory {
+        None => (None, None),
+        Some(MemoryMark::Captured(bytes)) => (Some(stored(*bytes)), None),
+        Some(MemoryMark::Failed(reason)) => (None, Some(reason)),
+    }
 }
 
 fn names(joined: Option<String>) -> Result<Vec<SnapshotName>, Failure> {

@@ -63,6 +63,7 @@ fn record(id: SnapshotId, created_at: i64) -> SnapshotRecord {
         logical_bytes: 0,
         stored_bytes: 0,
         pause_us: 0,
+        memory: None,
     }
 }
 
@@ -84,6 +85,7 @@ fn manifest(id: SnapshotId, created_at: i64, name: Option<&str>) -> Manifest {
         logical_bytes: 4096,
         stored_bytes: 512,
         pause_us: 1500,
+        memory: None,
         origin: Origin::Path("/srv".to_owned()),
         host: HostFacts::default(),
     }

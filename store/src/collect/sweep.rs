@@ -75,16 +75,18 @@ impl Collection<'_> {
             if self.marked.contains(&id) {
                 continue;
             }
-            let root = match self.store.manifest(&id) {
-                Ok(manifest) => manifest.root.digest,
+            let manifest = match self.store.manifest(&id) {
+                Ok(manifest) => manifest,
                 Err(Error::NotFound { .. }) => continue,
                 Err(error) => {
                     damage.push((Holder::Snapshot(id), error));
                     continue;
                 }
             };
-            let walked = walk(self.store, &root, &mut newcomers, self.progress)?;
-            damage.extend(walked.unknown.map(|error| (Holder::Snapshot(id), error)));
+            for root in manifest.roots() {
+                let walked = walk(self.store, &root.digest, &mut newcomers, self.progress)?;
+                damage.extend(walked.unknown.map(|error| (Holder::Snapshot(id), error)));
+            }
         }
         for root in self.all_roots()? {
             if self.marked_roots.contains(&root) {

@@ -12,13 +12,15 @@ use crate::{
     entry::{MAX_NODES, Meta, Timestamp, TreeRef, Xattr},
     error::{Error, Result},
     links::LinkTable,
-    manifest::{HostFacts, MAX_VERSION, Manifest, Origin},
+    manifest::{HostFacts, MAX_VERSION, Manifest, Origin, memory::BodyMemory},
 };
 
 const MAGIC: [u8; 8] = *b"SNAPMNF\0";
 const VERSION: u32 = 1;
+/// There is a tree of memory beside that of the files: whoever does not know of it would remove what it needs.
+const MEMORY: u32 = 1;
 /// Incompatible features this release can use.
-const KNOWN_FEATURES: u32 = 0;
+const KNOWN_FEATURES: u32 = MEMORY;
 const HEADER_BYTES: usize = 72;
 const HASH: usize = 40;
 
@@ -37,7 +39,9 @@ impl Manifest {
         let mut out = Vec::with_capacity(HEADER_BYTES + json.len() + links.len());
         out.extend(MAGIC);
         out.extend(VERSION.to_le_bytes());
-        out.extend([0; 12]);
+        let memory = self.memory_images().map_or(0, |_| MEMORY);
+        out.extend(memory.to_le_bytes());
+        out.extend([0; 8]);
         out.extend((json.len() as u64).to_le_bytes());
         out.extend((links.len() as u64).to_le_bytes());
         out.extend([0; HEADER_BYTES - HASH]);
@@ -67,7 +71,11 @@ impl Manifest {
             why: error.to_string(),
         })?;
         let links = LinkTable::decode(links)?;
-        body.check(links)
+        let manifest = body.check(links)?;
+        if manifest.memory_images().is_some() && header.incompatible_features & MEMORY == 0 {
+            return Err(corrupt("it holds memory and does not say so"));
+        }
+        Ok(manifest)
     }
 }
 
@@ -152,6 +160,8 @@ struct Body {
     logical_bytes: u64,
     stored_bytes: u64,
     pause_us: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    memory: Option<BodyMemory>,
     origin: Origin,
     host: HostFacts,
 }
@@ -191,6 +201,7 @@ impl From<&Manifest> for Body {
             logical_bytes: manifest.logical_bytes,
             stored_bytes: manifest.stored_bytes,
             pause_us: manifest.pause_us,
+            memory: manifest.memory.as_ref().map(BodyMemory::from),
             origin: manifest.origin.clone(),
             host: manifest.host.clone(),
         }
@@ -229,6 +240,8 @@ impl Body {
         {
             return Err(corrupt("the number of its version is out of bounds"));
         }
+        let memory = self.memory.map(BodyMemory::check).transpose()?;
+        let memory = memory.transpose().map_err(corrupt)?;
         Ok(Manifest {
             id: self.id.parse()?,
             namespace: self.namespace.parse()?,
@@ -243,6 +256,7 @@ impl Body {
             logical_bytes: self.logical_bytes,
             stored_bytes: self.stored_bytes,
             pause_us: self.pause_us,
+            memory,
             origin: self.origin,
             host: self.host,
         })

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{error::Error, golden, links::LinkGroup};
+use crate::{error::Error, golden, ids::Digest, links::LinkGroup};
 
 /// Repairs the checksum after `change`, as somebody who means harm would.
 fn forged(change: impl FnOnce(&mut Manifest)) -> crate::Result<Manifest> {
@@ -14,12 +14,44 @@ fn forged(change: impl FnOnce(&mut Manifest)) -> crate::Result<Manifest> {
 
 #[test]
 fn a_manifest_of_another_version_or_feature_is_incompatible() {
-    for (at, value) in [(8, 2), (12, 1)] {
+    for (at, value) in [(8, 2), (12, 2)] {
         let mut bytes = golden::manifest().encode();
         bytes[at] = value;
         let refused = Manifest::decode(&bytes);
         assert!(matches!(refused, Err(Error::Incompatible { .. })), "{at}");
     }
+}
+
+#[test]
+fn memory_that_a_manifest_does_not_announce_is_refused() {
+    let memory = |nodes| {
+        let facts = Default::default();
+        let root = TreeRef {
+            nodes,
+            ..golden::manifest().root
+        };
+        Some(Memory::Captured(Box::new(MemoryImages {
+            root,
+            bytes: 1,
+            facts,
+        })))
+    };
+    assert!(forged(|manifest| manifest.memory = memory(1)).is_ok());
+    assert!(forged(|manifest| manifest.memory = memory(0)).is_err());
+    let reason = "x".repeat(5000);
+    assert!(forged(|manifest| manifest.memory = Some(Memory::Failed { reason })).is_err());
+
+    let mut manifest = golden::manifest();
+    manifest.memory = memory(1);
+    let mut bytes = manifest.encode();
+    assert_eq!(bytes[12], 1);
+    bytes[12] = 0;
+    let check = Digest::of(&[&bytes[..40], &bytes[72..]].concat());
+    bytes[40..72].copy_from_slice(check.as_bytes());
+    assert!(matches!(
+        Manifest::decode(&bytes),
+        Err(Error::Corrupt { .. })
+    ));
 }
 
 #[test]

@@ -56,6 +56,7 @@ pub(crate) fn manifest_of(id: SnapshotId, root: Digest) -> Manifest {
         logical_bytes: 0,
         stored_bytes: 0,
         pause_us: 0,
+        memory: None,
         origin: Origin::Path("/".to_owned()),
         host: HostFacts::default(),
     }

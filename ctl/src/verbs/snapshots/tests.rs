@@ -31,6 +31,7 @@ fn snapshot() -> SnapshotView {
         stored_bytes: 1 << 20,
         pause_us: 900,
         damage: None,
+        memory: None,
     }
 }
 

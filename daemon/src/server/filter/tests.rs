@@ -27,6 +27,7 @@ fn record() -> SnapshotRecord {
         logical_bytes: 3 << 30,
         stored_bytes: 5 << 20,
         pause_us: 0,
+        memory: None,
     }
 }
 

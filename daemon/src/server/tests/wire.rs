@@ -59,6 +59,8 @@ async fn others_than_root_do_not_reach_into_the_host() {
         count: 1,
         force: false,
         no_start: false,
+        no_memory: false,
+        fallback: false,
         network: snap_api::NetworkChoice::Host,
         keep_mounts: Vec::new(),
         drop_mounts: Vec::new(),

@@ -1,0 +1,195 @@
+//! The memory of a container's processes: CRIU writes and reads it, runc runs CRIU, containerd runs runc.
+//!
+//! ```text
+//! create:  room? ─► a folder in memory ─► pause ─► files ─► CRIU writes ─► thaw ─► images to chunks ─► the folder goes
+//! restore: facts alike? ─► images served from the store ─► CRIU reads them as it makes the processes ─► they are served no more
+//! ```
+//!
+//! Images are secrets: they lie in folders of root alone, in memory or served from the store, and never in what users mount.
+
+use std::{path::PathBuf, time::Duration};
+
+use snap_api::{ErrorCode, ErrorReport, MemoryWish};
+use snap_store::{Draft, Memory, MemoryImages, Namespace, Progress};
+use tracing::warn;
+
+use self::folder::ImageFolder;
+pub(crate) use self::{
+    criu::Criu,
+    facts::check as check_facts,
+    folder::clear,
+    served::{ServedImages, not_restored},
+};
+use crate::{
+    blocking,
+    containerd::{Fault, Images},
+    error::{Result, in_full},
+    host::Host,
+    jobs::JobHandle,
+};
+
+pub(crate) mod additions;
+mod criu;
+pub(crate) mod criu_log;
+mod facts;
+mod folder;
+mod room;
+mod served;
+pub(crate) mod strays;
+
+/// Far slower than any host copies memory.
+const BYTES_PER_SECOND: u64 = 64 << 20;
+/// Of a pause, what comes before and after CRIU's part.
+const AROUND: Duration = Duration::from_secs(60);
+
+/// A capture of memory that is about to be made, or why there can be none.
+#[derive(Debug)]
+pub(crate) enum Capture {
+    /// Nobody wants it.
+    Unwanted,
+    /// There is room for the images.
+    Ready {
+        /// Where they go.
+        folder: ImageFolder,
+        /// How much longer than usual CRIU may take.
+        longer: Duration,
+    },
+    /// CRIU has written them.
+    Taken(ImageFolder),
+    /// It could not be had.
+    Failed(String),
+}
+
+impl Capture {
+    /// Looks for CRIU and for room before anything stands still.
+    ///
+    /// # Errors
+    /// When memory is required and either is missing.
+    pub(crate) async fn prepare(
+        host: &Host,
+        namespace: &Namespace,
+        container: &str,
+        wish: MemoryWish,
+    ) -> Result<Self> {
+        if wish == MemoryWish::None {
+            return Ok(Self::Unwanted);
+        }
+        match Self::find_room(host, namespace, container).await {
+            Ok(ready) => Ok(ready),
+            Err(error) if wish == MemoryWish::Required => Err(error),
+            Err(error) => Ok(Self::Failed(in_full(&error))),
+        }
+    }
+
+    async fn find_room(host: &Host, namespace: &Namespace, container: &str) -> Result<Self> {
+        Criu::look().await.require()?;
+        let pids = host.containerd.processes(namespace, container).await?;
+        let state = host.config.state.clone();
+        let finding = move || -> Result<_> {
+            let estimate = room::estimate(&pids);
+            let folder = ImageFolder::make(&state, room::limit(estimate)?)?;
+            Ok((folder, estimate))
+        };
+        let (folder, estimate) = blocking(finding).await?;
+        Ok(Self::Ready {
+            folder,
+            longer: time_for(estimate),
+        })
+    }
+
+    /// How long the container may stand still; `None` for as long as for files alone.
+    pub(crate) fn longest_pause(&self) -> Option<Duration> {
+        match self {
+            // Once for CRIU, and once for waiting for it when nobody says what became of it.
+            Self::Ready { longer, .. } => Some(AROUND + Images::limit(*longer) * 2),
+            _ => None,
+        }
+    }
+
+    /// The folder CRIU works in, by which it is known.
+    pub(crate) fn works_in(&self) -> Option<PathBuf> {
+        match self {
+            Self::Ready { folder, .. } => Some(folder.path().to_owned()),
+            _ => None,
+        }
+    }
+
+    /// Has CRIU write the images. The container stands still, before and after.
+    pub(crate) async fn take(self, host: &Host, namespace: &Namespace, container: &str) -> Self {
+        let Self::Ready { folder, longer } = self else {
+            return self;
+        };
+        let images = Images {
+            folder: &folder.images(),
+            work: &folder.work(),
+            longer,
+        };
+        let asked = host.containerd.checkpoint(namespace, container, images);
+        let Err(fault) = asked.await else {
+            return Self::Taken(folder);
+        };
+        if fault.is_silence() && !strays::gone(folder.path(), Images::limit(longer)).await {
+            warn!(container, "CRIU does not end");
+        }
+        let reason = reason(&fault, folder.dump_log().as_deref());
+        warn!(
+            container,
+            reason, "Cannot capture the memory of a container"
+        );
+        Self::Failed(reason)
+    }
+
+    /// An error in the place of memory that could not be had.
+    ///
+    /// # Errors
+    /// `memory-failed`, when it could not.
+    pub(crate) fn or_fail(self) -> Result<Self> {
+        let Self::Failed(reason) = self else {
+            return Ok(self);
+        };
+        let message = format!("The memory of the container cannot be captured: {reason}");
+        Err(
+            ErrorReport::new(ErrorCode::Unavailable, "memory-failed", message)
+                .hint("`--memory` alone makes a snapshot of the files then")
+                .into(),
+        )
+    }
+
+    /// Puts the images and lets go of them.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(crate) async fn put(
+        self,
+        draft: Draft,
+        job: &JobHandle,
+    ) -> Result<(Draft, Option<Memory>)> {
+        let folder = match self {
+            Self::Unwanted => return Ok((draft, None)),
+            Self::Failed(reason) => return Ok((draft, Some(Memory::Failed { reason }))),
+            Self::Taken(folder) => folder,
+            Self::Ready { .. } => unreachable!("it was taken before"),
+        };
+        let job = job.clone();
+        job.phase("memory");
+        let putting = move || -> Result<_> {
+            let (root, bytes) = snap_fs::images::put(&draft, &folder.images(), &job)?;
+            let facts = facts::read(&folder.dump_log().unwrap_or_default());
+            folder.end()?;
+            let images = MemoryImages { root, bytes, facts };
+            Ok((draft, Some(Memory::Captured(Box::new(images)))))
+        };
+        blocking(putting).await
+    }
+}
+
+/// How much longer than usual CRIU may take to copy so much memory.
+fn time_for(bytes: u64) -> Duration {
+    Duration::from_secs(bytes / BYTES_PER_SECOND)
+}
+
+/// Why there is no memory: CRIU's own words where it has left any.
+fn reason(fault: &Fault, log: Option<&str>) -> String {
+    log.and_then(criu_log::cause)
+        .unwrap_or_else(|| fault.to_string())
+}

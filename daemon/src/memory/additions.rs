@@ -1,0 +1,110 @@
+//! What the spec of a container has beside what every spec has, when its processes go on from their memory.
+//!
+//! - An annotation that names a file in the container's folder: what CRIU is told beside what runc tells it. It stays as long as
+//!   the container, because runc has CRIU read it whenever it works on the container, also for the next snapshot.
+//! - A hook that brings up the loopback interface before there is a process: runc does so only for those that begin anew.
+
+use std::{fs, path::Path};
+
+use serde_json::{Value, json};
+use snap_api::NetworkChoice;
+
+use crate::error::{Error, Result};
+
+/// The annotation by which runc finds the file.
+const ANNOTATION: &str = "org.criu.config";
+const FILE: &str = "criu.conf";
+/// Connections had another end, which goes on with the original alone: they are closed in what is restored. Locks of files are
+/// taken again.
+const TEXT: &str = "tcp-close\nfile-locks\n";
+/// What the hook's program calls itself, and is told to do.
+const HOOK: [&str; 2] = ["snapshotd-mount", "loopback"];
+/// Seconds.
+const HOOK_LIMIT: u32 = 10;
+
+/// Adds them to the spec of a container that has `folder` and this network; `program` is the mount server.
+pub(crate) fn add(
+    spec: &mut Value,
+    folder: &Path,
+    network: &NetworkChoice,
+    program: &Path,
+) -> Result<()> {
+    let path = folder.join(FILE);
+    fs::write(&path, TEXT).map_err(Error::io("write", &path))?;
+    spec["annotations"][ANNOTATION] = Value::String(path.to_string_lossy().into_owned());
+    if *network == NetworkChoice::None {
+        let path = program.to_string_lossy();
+        spec["hooks"] = json!({
+            "createRuntime": [{ "path": path, "args": HOOK, "timeout": HOOK_LIMIT }],
+        });
+    }
+    Ok(())
+}
+
+/// Takes them out of a spec that was captured: they are made anew where they are needed.
+pub(crate) fn remove(spec: &mut Value) {
+    let is_ours = |found: &Value| {
+        let path = found.as_str().map(Path::new);
+        path.is_some_and(|path| path.ends_with(FILE))
+    };
+    if spec
+        .pointer("/annotations/org.criu.config")
+        .is_some_and(is_ours)
+        && let Some(annotations) = spec["annotations"].as_object_mut()
+    {
+        annotations.remove(ANNOTATION);
+    }
+    let hook = spec.pointer("/hooks/createRuntime/0/args");
+    if hook.is_some_and(|arguments| *arguments == json!(HOOK))
+        && let Some(hooks) = spec["hooks"]["createRuntime"].as_array_mut()
+    {
+        hooks.remove(0);
+        if hooks.is_empty()
+            && let Some(hooks) = spec["hooks"].as_object_mut()
+        {
+            hooks.remove("createRuntime");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_added_is_taken_out_again_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = Path::new("/usr/bin/snapshotd-mount");
+        let other = json!({
+            "annotations": { "org.criu.config": "/etc/x" },
+            "hooks": { "prestart": [{ "path": "/x" }], "createRuntime": [{ "path": "/y" }] },
+        });
+        let mut kept = other.clone();
+        remove(&mut kept);
+        assert_eq!(kept, other);
+        let mut spec = json!({ "annotations": { "a": "b" } });
+        add(&mut spec, folder.path(), &NetworkChoice::None, program).unwrap();
+        let path = spec["annotations"][ANNOTATION].as_str().unwrap();
+        assert_eq!(fs::read_to_string(path).unwrap(), TEXT);
+        assert_eq!(
+            spec["hooks"]["createRuntime"][0]["path"],
+            "/usr/bin/snapshotd-mount"
+        );
+        remove(&mut spec);
+        assert_eq!(spec, json!({ "annotations": { "a": "b" }, "hooks": {} }));
+    }
+
+    #[test]
+    fn a_network_of_others_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spec = json!({});
+        add(
+            &mut spec,
+            folder.path(),
+            &NetworkChoice::Host,
+            Path::new("/x"),
+        )
+        .unwrap();
+        assert!(spec.get("hooks").is_none());
+    }
+}
