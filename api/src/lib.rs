@@ -22,6 +22,7 @@ mod repair;
 mod request;
 mod service;
 mod upkeep;
+mod verdict;
 mod view;
 
 pub use client::{Client, ConnectError};
@@ -35,13 +36,14 @@ pub use repair::*;
 pub use request::*;
 pub use service::{Answer, Snapshotd, SnapshotdClient, SnapshotdRequest, SnapshotdResponse};
 pub use upkeep::*;
+pub use verdict::*;
 pub use view::*;
 
 /// Major version of the protocol; a client and a daemon that differ in it refuse each other.
 pub const PROTOCOL_MAJOR: u32 = 1;
 /// Minor version: methods and fields are only ever added within a major version. A daemon ignores fields it does not know, so a client
-/// asks nothing of it that came with a later one. 1: versions, immutable tags, pins, filters and orders of lists. 2: events.
-pub const PROTOCOL_MINOR: u32 = 2;
+/// asks nothing of it that came with a later one. 1: versions, immutable tags, pins, filters and orders of lists. 2: events. 3: memory, `check`.
+pub const PROTOCOL_MINOR: u32 = 3;
 /// Largest frame either side accepts, in bytes: a full page of listings is far below it.
 pub const MAX_FRAME_BYTES: usize = 4 << 20;
 /// Most items one page of a listing carries.

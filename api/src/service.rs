@@ -19,6 +19,7 @@ use crate::{
         UpgradeMountsRequest, VerifyRequest,
     },
     upkeep::{BackedUp, BackupRequest, CollectRequest},
+    verdict::Verdict,
     view::{
         ContainerView, DiffEntry, Hello, MountView, Page, Removed, SnapshotDetail, SnapshotView,
         TreeEntry,
@@ -97,4 +98,6 @@ pub trait Snapshotd {
     async fn pin_set(request: PinRequest) -> Answer<SnapshotView>;
     /// What has happened after a cursor; waits for something to happen when nothing has yet.
     async fn events(request: EventsRequest) -> Answer<Events>;
+    /// Says whether a container can be captured, without touching it.
+    async fn check(request: ContainerRequest) -> Answer<Verdict>;
 }

@@ -10,8 +10,8 @@ use crate::{
     screen::{Output, Screen},
     session::Session,
     verbs::{
-        backup, browse, collect, containers, create, events, generate, history, jobs, mounts,
-        naming, repair, restore, snapshots, upkeep,
+        backup, browse, check, collect, containers, create, events, generate, history, jobs,
+        mounts, naming, repair, restore, snapshots, upkeep,
     },
 };
 
@@ -75,6 +75,7 @@ struct Global {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Create(create::CreateArgs),
+    Check(check::CheckArgs),
     Restore(restore::RestoreArgs),
     #[command(visible_alias = "ls")]
     List(snapshots::ListArgs),
@@ -157,6 +158,7 @@ async fn ask(global: &Global, screen: Screen, verb: Verb) -> Result<(), Failure>
 async fn dispatch(session: &Session, verb: Verb) -> Result<(), Failure> {
     match verb {
         Verb::Create(args) => create::create(session, args).await,
+        Verb::Check(args) => check::check(session, args).await,
         Verb::Restore(args) => restore::restore(session, args).await,
         Verb::List(args) => snapshots::list(session, args).await,
         Verb::Show(args) => snapshots::show(session, args).await,

@@ -22,6 +22,8 @@ const LONG_LIMIT: Duration = Duration::from_secs(60 * 60);
 pub(crate) const VERSIONS: u32 = 1;
 /// The one that events came with.
 pub(crate) const EVENTS: u32 = 2;
+/// That which memory and `check` came with.
+pub(crate) const MEMORY: u32 = 3;
 
 const CALL_HINT: &str = "whether the daemon did it is not known; look with `snapctl list` or `snapctl container list`, and at `journalctl -u snapshotd`";
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod backup;
 pub(crate) mod browse;
+pub(crate) mod check;
 pub(crate) mod collect;
 pub(crate) mod containers;
 pub(crate) mod create;

@@ -9,7 +9,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use snap_api::{ErrorCode, ErrorReport, MemoryWish};
+use snap_api::{Blocker, ErrorCode, ErrorReport, MemoryWish, Verdict};
 use snap_store::{Draft, Memory, MemoryImages, Namespace, Progress};
 use tracing::warn;
 
@@ -29,6 +29,7 @@ use crate::{
 };
 
 pub(crate) mod additions;
+mod blockers;
 mod criu;
 pub(crate) mod criu_log;
 mod facts;
@@ -61,10 +62,10 @@ pub(crate) enum Capture {
 }
 
 impl Capture {
-    /// Looks for CRIU and for room before anything stands still.
+    /// Looks for CRIU, for what it cannot capture and for room before anything stands still.
     ///
     /// # Errors
-    /// When memory is required and either is missing.
+    /// When memory is required and cannot be had.
     pub(crate) async fn prepare(
         host: &Host,
         namespace: &Namespace,
@@ -86,6 +87,9 @@ impl Capture {
         let pids = host.containerd.processes(namespace, container).await?;
         let state = host.config.state.clone();
         let finding = move || -> Result<_> {
+            if let Some(blocker) = blockers::find(&pids).into_iter().next() {
+                return Err(blocked(blocker));
+            }
             let estimate = room::estimate(&pids);
             let folder = ImageFolder::make(&state, room::limit(estimate)?)?;
             Ok((folder, estimate))
@@ -180,6 +184,53 @@ impl Capture {
             Ok((draft, Some(Memory::Captured(Box::new(images)))))
         };
         blocking(putting).await
+    }
+}
+
+/// Whether the memory of a container's processes can be captured, as far as can be seen while they run.
+///
+/// # Errors
+/// When containerd does not answer.
+pub(crate) async fn verdict(
+    host: &Host,
+    namespace: &Namespace,
+    container: &str,
+) -> Result<Verdict> {
+    let criu = Criu::look().await.require();
+    let pids = host.containerd.processes(namespace, container).await?;
+    let container = container.to_owned();
+    let looking = move || -> Result<_> {
+        let memory_bytes = room::estimate(&pids);
+        let of_host = [criu.err(), room::limit(memory_bytes).err()];
+        let mut blockers: Vec<_> = of_host.into_iter().flatten().map(of_the_host).collect();
+        blockers.extend(blockers::find(&pids));
+        Ok(Verdict {
+            container,
+            processes: pids.len() as u64,
+            memory_bytes,
+            blockers,
+        })
+    };
+    blocking(looking).await
+}
+
+/// A refusal that is no process's fault.
+fn of_the_host(error: crate::Error) -> Blocker {
+    let report = ErrorReport::from(error);
+    Blocker {
+        kind: report.reason,
+        pid: None,
+        found: report.message,
+        hint: report.hint,
+    }
+}
+
+fn blocked(blocker: Blocker) -> crate::Error {
+    let message = format!("CRIU cannot capture this container: {}", blocker.found);
+    let report = ErrorReport::new(ErrorCode::Unavailable, "memory-blocked", message);
+    match blocker.hint {
+        Some(hint) => report.hint(hint).into(),
+        None => report.into(),
     }
 }
 

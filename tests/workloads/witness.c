@@ -1,5 +1,6 @@
 /* witness FOLDER: counts in memory, in a file and in a mapped file at once, and compares them before each step.
- * witness FOLDER odd: holds what CRIU cannot capture, and counts in a file alone.
+ * witness FOLDER linked|ring|large: the same, and holds what CRIU cannot capture: a file by a name that is gone while another is there,
+ * an io_uring, a large file that is deleted.
  *
  * A process that goes on from its memory with files of another instant finds them apart: it leaves FOLDER/torn and ends.
  */
@@ -9,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -37,21 +37,24 @@ static void torn(const char *what, uint64_t memory, uint64_t other) {
     exit(2);
 }
 
-static void hold_odd_things(void) {
-    char parameters[120];
-    memset(parameters, 0, sizeof parameters);
-    /* io_uring_setup; a kernel may refuse it, and then the watch of a file that is gone is left. */
-    syscall(425, 4, parameters);
-    int watch = inotify_init();
-    close(open("gone", O_WRONLY | O_CREAT, 0644));
-    if (inotify_add_watch(watch, "gone", IN_MODIFY) < 0) die("inotify_add_watch");
+static void hold(const char *what) {
+    if (strcmp(what, "ring") == 0) {
+        char parameters[120];
+        memset(parameters, 0, sizeof parameters);
+        /* io_uring_setup */
+        if (syscall(425, 4, parameters) < 0) die("io_uring_setup");
+        return;
+    }
+    int file = open("gone", O_RDWR | O_CREAT, 0644);
+    if (file < 0) die("gone");
+    if (strcmp(what, "large") == 0 && ftruncate(file, 2 << 20) != 0) die("ftruncate");
+    if (strcmp(what, "linked") == 0 && link("gone", "other") != 0) die("link");
     unlink("gone");
 }
 
 int main(int count, char **arguments) {
     if (count < 2 || chdir(arguments[1]) != 0) die("chdir");
-    int is_odd = count > 2;
-    if (is_odd) hold_odd_things();
+    if (count > 2) hold(arguments[2]);
     int file = made("file"), mapped_file = made("mapped");
     volatile uint64_t *mapped = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, mapped_file, 0);
     if (mapped == MAP_FAILED || ftruncate(mapped_file, PAGE) != 0) die("mmap");

@@ -8,7 +8,7 @@ use snap_api::{CreateRequest, CreateSource, MemoryWish, Ttl};
 use crate::{
     failure::Failure,
     follow,
-    session::Session,
+    session::{MEMORY, Session},
     values::{self, Label},
     verbs::outcome,
 };
@@ -76,6 +76,9 @@ pub(crate) struct CreateArgs {
 /// Runs `create`.
 pub(crate) async fn create(session: &Session, args: CreateArgs) -> Result<(), Failure> {
     let waiting = args.detach.into();
+    if args.memory.is_some() {
+        session.require(MEMORY)?;
+    }
     let request = args.into_request(session.namespace.clone())?;
     let start = session.client.create_start(session.soon(), request);
     let followed = follow::run(session, waiting, start).await?;

@@ -3,7 +3,13 @@
 use clap::{Args, value_parser};
 use snap_api::{NetworkChoice, RestoreRequest};
 
-use crate::{failure::Failure, follow, session::Session, values, verbs::outcome};
+use crate::{
+    failure::Failure,
+    follow,
+    session::{MEMORY, Session},
+    values,
+    verbs::outcome,
+};
 
 /// Restores a snapshot as one new container or several.
 ///
@@ -68,6 +74,9 @@ pub(crate) struct RestoreArgs {
 /// Runs `restore`.
 pub(crate) async fn restore(session: &Session, args: RestoreArgs) -> Result<(), Failure> {
     let waiting = args.detach.into();
+    if args.no_memory || args.fallback {
+        session.require(MEMORY)?;
+    }
     let request = RestoreRequest {
         namespace: session.namespace.clone(),
         reference: args.reference,

@@ -12,15 +12,15 @@ use futures::StreamExt;
 use serde::Serialize;
 use serde_json::Value;
 use snap_api::{
-    Answer, BackedUp, BackupRequest, Check, CollectRequest, ContainerRequest, ContainerView,
-    CopyRequest, CreateRequest, DiffEntry, DiffRequest, DoctorReport, ErrorCode, ErrorReport,
-    EventView, Events, EventsRequest, Hello, HelloRequest, HistoryRequest, JobRequest, JobStarted,
-    JobView, JobWaitRequest, LabelRequest, ListRequest, MountRequest, MountUpgrade, MountView,
-    MountsUpgraded, Moves, MovesRequest, Page, PinRequest, ReferenceRequest, RemoveRequest,
-    Removed, RepairRequest, RestoreRequest, RollbackRequest, RolledBack, SnapshotDetail,
-    SnapshotView, Snapshotd, SnapshotdRequest, SnapshotdResponse, Status, StatusRequest,
-    TagRequest, TreeEntry, TreeRequest, TtlRequest, UnmountRequest, UpgradeMountsRequest,
-    VerifyRequest, VersionView,
+    Answer, BackedUp, BackupRequest, Blocker, Check, CollectRequest, ContainerRequest,
+    ContainerView, CopyRequest, CreateRequest, DiffEntry, DiffRequest, DoctorReport, ErrorCode,
+    ErrorReport, EventView, Events, EventsRequest, Hello, HelloRequest, HistoryRequest, JobRequest,
+    JobStarted, JobView, JobWaitRequest, LabelRequest, ListRequest, MountRequest, MountUpgrade,
+    MountView, MountsUpgraded, Moves, MovesRequest, Page, PinRequest, ReferenceRequest,
+    RemoveRequest, Removed, RepairRequest, RestoreRequest, RollbackRequest, RolledBack,
+    SnapshotDetail, SnapshotView, Snapshotd, SnapshotdRequest, SnapshotdResponse, Status,
+    StatusRequest, TagRequest, TreeEntry, TreeRequest, TtlRequest, UnmountRequest,
+    UpgradeMountsRequest, Verdict, VerifyRequest, VersionView,
 };
 use tarpc::{
     context::Context,
@@ -58,6 +58,8 @@ pub(crate) struct Script {
     pub(crate) differences: Vec<DiffEntry>,
     /// What becomes of mount servers that are to be replaced.
     pub(crate) upgrades: Vec<MountUpgrade>,
+    /// What stands in the way of memory.
+    pub(crate) blockers: Vec<Blocker>,
     /// What doctor finds.
     pub(crate) checks: Vec<Check>,
 }
@@ -346,6 +348,11 @@ impl Snapshotd for Fake {
         self.note("doctor", &request)?;
         let checks = self.0.script.lock().unwrap().checks.clone();
         Ok(DoctorReport { checks })
+    }
+    async fn check(self, _: Context, request: ContainerRequest) -> Answer<Verdict> {
+        self.note("check", &request)?;
+        let blockers = self.0.script.lock().unwrap().blockers.clone();
+        Ok(fixtures::verdict(&request.id, blockers))
     }
     async fn collect_start(self, _: Context, request: CollectRequest) -> Answer<JobStarted> {
         self.job("collect_start", &request)

@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, process::Output};
 
 use snap_api::{
-    BackupStatus, Collected, CollectionStatus, ContainerView, Created, DiskPressure, DiskStatus,
-    ErrorCode, ErrorReport, JobOutcome, JobState, JobView, LastCollection, MountStatus, MoveCause,
-    MoveEnd, MoveView, ProgressView, RequestInFlight, Restored, RolledBack, ScrubStatus,
-    SnapshotDetail, SnapshotState, SnapshotView, Status, VersionView, WirePath,
+    BackupStatus, Blocker, Collected, CollectionStatus, ContainerView, Created, DiskPressure,
+    DiskStatus, ErrorCode, ErrorReport, JobOutcome, JobState, JobView, LastCollection, MountStatus,
+    MoveCause, MoveEnd, MoveView, ProgressView, RequestInFlight, Restored, RolledBack, ScrubStatus,
+    SnapshotDetail, SnapshotState, SnapshotView, Status, Verdict, VersionView, WirePath,
 };
 
 pub(crate) const ID: &str = "0123456789abcdef0123456789abcdef";
@@ -295,4 +295,13 @@ pub(crate) fn stdout(output: &Output) -> &str {
 
 pub(crate) fn stderr(output: &Output) -> &str {
     str::from_utf8(&output.stderr).unwrap()
+}
+
+pub(crate) fn verdict(container: &str, blockers: Vec<Blocker>) -> Verdict {
+    Verdict {
+        container: container.to_owned(),
+        processes: 2,
+        memory_bytes: 3 << 20,
+        blockers,
+    }
 }

@@ -5,6 +5,7 @@
     reason = "a test whose set-up fails should end right there"
 )]
 
+mod check;
 mod connection;
 mod fake;
 mod fixtures;

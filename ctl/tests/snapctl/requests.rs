@@ -264,13 +264,24 @@ fn an_older_daemon_is_not_asked_for_what_it_does_not_know() {
         &["list", "--filter", "state=failed"],
         &["list", "--label", "a"],
         &["list", "--sort", "size"],
+        &["create", "web", "--memory=required"],
+        &["restore", "web", "--no-memory"],
+        &["restore", "web", "--fallback"],
+        &["check", "web"],
     ] {
         let output = daemon.run(arguments);
         assert_eq!(output.status.code(), Some(7), "{arguments:?}");
         assert!(String::from_utf8_lossy(&output.stderr).contains("too old"));
     }
     assert_eq!(daemon.run(&["tag", "web", "a:b"]).status.code(), Some(0));
-    for method in ["pin_set", "rollback", "history", "list"] {
+    for method in [
+        "pin_set",
+        "rollback",
+        "history",
+        "list",
+        "create_start",
+        "restore_start",
+    ] {
         assert!(daemon.seen(method).is_empty(), "{method}");
     }
 }

@@ -13,7 +13,8 @@ use snap_api::{
     MovesRequest, PROTOCOL_MAJOR, PROTOCOL_MINOR, Page, PinRequest, ReferenceRequest,
     RemoveRequest, Removed, RepairRequest, RestoreRequest, RollbackRequest, RolledBack,
     SnapshotDetail, SnapshotView, Snapshotd, Status, StatusRequest, TagRequest, TreeEntry,
-    TreeRequest, TtlRequest, UnmountRequest, UpgradeMountsRequest, VerifyRequest, VersionView,
+    TreeRequest, TtlRequest, UnmountRequest, UpgradeMountsRequest, Verdict, VerifyRequest,
+    VersionView,
 };
 use tarpc::context::Context;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -347,6 +348,14 @@ impl Snapshotd for Api {
             "doctor",
             |host| async move { Ok(doctor::doctor(&host).await) },
         )
+        .await
+    }
+
+    async fn check(self, _: Context, request: ContainerRequest) -> Answer<Verdict> {
+        self.ask("check", |host| async move {
+            let (namespace, id) = container(&request)?;
+            work::check(&host, namespace, id).await
+        })
         .await
     }
 

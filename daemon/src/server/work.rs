@@ -1,6 +1,7 @@
 //! Long work: each call checks what can be checked at once and starts a job for the rest.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     fs::File,
     io,
@@ -11,10 +12,11 @@ use std::{
 
 use snap_api::{
     Copied, CopyRequest, CreateRequest, CreateSource as WireSource, ErrorCode, ErrorReport,
-    JobOutcome, JobStarted, NetworkChoice, RepairRequest, RestoreRequest, VerifyRequest,
+    JobOutcome, JobStarted, MemoryWish, NetworkChoice, RepairRequest, RestoreRequest, Verdict,
+    VerifyRequest,
 };
 use snap_fs::verify::Depth;
-use snap_store::{EntryName, MemoryMark, SnapshotId, TreeReader};
+use snap_store::{EntryName, MemoryMark, Namespace, SnapshotId, TreeReader};
 
 use super::{browse::active, parse, peer::Peer};
 use crate::{
@@ -23,6 +25,7 @@ use crate::{
     error::{Error, Result},
     host::Host,
     jobs::{JobKind, JobRequest},
+    memory,
     repair::{self, Extent},
     restore::{self, MemoryChoice, RestorePlan},
     verify,
@@ -63,6 +66,29 @@ pub(super) async fn create(
         bound(&mut created.warnings);
         Ok(JobOutcome::Created(Box::new(created)))
     })
+}
+
+/// Looks at what `create` would look at first, and at what stands in the way of memory; changes nothing.
+pub(super) async fn check(
+    host: &Arc<Host>,
+    namespace: Namespace,
+    container: String,
+) -> Result<Verdict> {
+    let plan = CreatePlan {
+        id: SnapshotId::random(),
+        namespace,
+        source: CreateSource::Container(container.clone()),
+        name: None,
+        expires_at: None,
+        labels: BTreeMap::new(),
+        exclude: Vec::new(),
+        include_mounts: Vec::new(),
+        stop: false,
+        memory: MemoryWish::None,
+        verify: false,
+    };
+    create::check(host, &plan).await?;
+    memory::verdict(host, &plan.namespace, &container).await
 }
 
 fn create_plan(host: &Host, peer: Peer, request: CreateRequest) -> Result<CreatePlan> {
