@@ -113,6 +113,9 @@ pub struct Created {
     pub new_chunks: u64,
     /// Chunks the store had already.
     pub deduplicated_chunks: u64,
+    /// Versions of its name that went because the policy of the name does not keep them any more, as `NAME:NUMBER`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forgotten: Vec<String>,
     /// Things worth knowing that did not stop the capture.
     #[serde(default)]
     pub warnings: Vec<String>,

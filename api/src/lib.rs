@@ -20,6 +20,7 @@ mod naming;
 mod path;
 mod repair;
 mod request;
+mod retention;
 mod service;
 mod upkeep;
 mod verdict;
@@ -34,6 +35,7 @@ pub use naming::*;
 pub use path::WirePath;
 pub use repair::*;
 pub use request::*;
+pub use retention::*;
 pub use service::{Answer, Snapshotd, SnapshotdClient, SnapshotdRequest, SnapshotdResponse};
 pub use upkeep::*;
 pub use verdict::*;
@@ -42,8 +44,9 @@ pub use view::*;
 /// Major version of the protocol; a client and a daemon that differ in it refuse each other.
 pub const PROTOCOL_MAJOR: u32 = 1;
 /// Minor version: methods and fields are only ever added within a major version. A daemon ignores fields it does not know, so a client
-/// asks nothing of it that came with a later one. 1: versions, immutable tags, pins, filters and orders of lists. 2: events. 3: memory, `check`.
-pub const PROTOCOL_MINOR: u32 = 3;
+/// asks nothing of it that came with a later one. 1: versions, immutable tags, pins, filters and orders of lists. 2: events. 3: memory,
+/// `check`. 4: rules for what is kept, times without use.
+pub const PROTOCOL_MINOR: u32 = 4;
 /// Largest frame either side accepts, in bytes: a full page of listings is far below it.
 pub const MAX_FRAME_BYTES: usize = 4 << 20;
 /// Most items one page of a listing carries.

@@ -63,9 +63,12 @@ pub struct CreateRequest {
     /// `NAME` or `NAME:TAG`; the new snapshot is the next version of NAME, and `NAME:latest` is moved to it in any case.
     #[serde(default)]
     pub name: Option<String>,
-    /// How long to keep it.
+    /// How long to keep it; with `unused_seconds` the default is until somebody removes it.
     #[serde(default)]
     pub ttl: Ttl,
+    /// How long to keep it without a use, in seconds; for as long as the rest says when absent.
+    #[serde(default)]
+    pub unused_seconds: Option<u64>,
     /// Free labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -240,8 +243,12 @@ pub struct TtlRequest {
     pub namespace: String,
     /// The snapshot.
     pub reference: String,
-    /// The new time to live, counted from now.
-    pub ttl: Ttl,
+    /// The new time to live, counted from now; the one it has stays when absent.
+    #[serde(default)]
+    pub ttl: Option<Ttl>,
+    /// How long it may go without a use from now on; what holds stays when absent. There is no default for it.
+    #[serde(default)]
+    pub unused: Option<Ttl>,
 }
 
 /// Gives a snapshot a name, or takes one away.

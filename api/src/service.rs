@@ -18,6 +18,9 @@ use crate::{
         RestoreRequest, StatusRequest, TagRequest, TreeRequest, TtlRequest, UnmountRequest,
         UpgradeMountsRequest, VerifyRequest,
     },
+    retention::{
+        ForgetRequest, ForgetView, PolicyListRequest, PolicyRequest, PolicySetRequest, PolicyView,
+    },
     upkeep::{BackedUp, BackupRequest, CollectRequest},
     verdict::Verdict,
     view::{
@@ -100,4 +103,12 @@ pub trait Snapshotd {
     async fn events(request: EventsRequest) -> Answer<Events>;
     /// Says whether a container can be captured, without touching it.
     async fn check(request: ContainerRequest) -> Answer<Verdict>;
+    /// Removes the versions of names that no rule keeps and nothing holds; by name, the newest first.
+    async fn forget(request: ForgetRequest) -> Answer<Page<ForgetView>>;
+    /// Stores what is kept of the versions of a name by itself.
+    async fn policy_set(request: PolicySetRequest) -> Answer<PolicyView>;
+    /// What is stored, by namespace and name.
+    async fn policy_list(request: PolicyListRequest) -> Answer<Page<PolicyView>>;
+    /// Keeps all versions of a name again.
+    async fn policy_remove(request: PolicyRequest) -> Answer<PolicyView>;
 }

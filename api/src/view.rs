@@ -41,6 +41,16 @@ pub enum SnapshotState {
     Deleting,
 }
 
+/// Why a snapshot expires when it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExpiryCause {
+    /// Its time to live is over.
+    Ttl,
+    /// Nobody has used it for as long as it may go without.
+    Unused,
+}
+
 /// A snapshot in a listing.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SnapshotView {
@@ -75,12 +85,21 @@ pub struct SnapshotView {
     pub image: Option<String>,
     /// When it was made; RFC 3339.
     pub created_at: String,
-    /// When it expires; absent for never; RFC 3339.
+    /// When it expires as things are; absent for never; RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
+    /// Why it expires then; absent for never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_by: Option<ExpiryCause>,
+    /// How long it may go without a use before it expires, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unused_seconds: Option<u64>,
+    /// True while a container or a folder stands on it.
+    #[serde(default)]
+    pub in_use: bool,
     /// True when that time is past and it is not pinned.
     pub expired: bool,
-    /// When it was last restored or mounted; RFC 3339.
+    /// When it was last restored or mounted, or let go of; RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_used_at: Option<String>,
     /// Files, folders and other nodes in it.

@@ -10,8 +10,8 @@ use crate::{
     screen::{Output, Screen},
     session::Session,
     verbs::{
-        backup, browse, check, collect, containers, create, events, generate, history, jobs,
-        mounts, naming, repair, restore, snapshots, upkeep,
+        backup, browse, check, collect, containers, create, events, forget, generate, history,
+        jobs, mounts, naming, policy, repair, restore, snapshots, upkeep,
     },
 };
 
@@ -87,6 +87,8 @@ enum Verb {
     Untag(naming::UntagArgs),
     History(history::HistoryArgs),
     Rollback(history::RollbackArgs),
+    Forget(forget::ForgetArgs),
+    Policy(policy::PolicyArgs),
     Pin(naming::PinArgs),
     Unpin(naming::UnpinArgs),
     Label(naming::LabelArgs),
@@ -168,6 +170,8 @@ async fn dispatch(session: &Session, verb: Verb) -> Result<(), Failure> {
         Verb::Untag(args) => naming::untag(session, args).await,
         Verb::History(args) => history::history(session, args).await,
         Verb::Rollback(args) => history::rollback(session, args).await,
+        Verb::Forget(args) => forget::forget(session, args).await,
+        Verb::Policy(args) => policy::policy(session, args).await,
         Verb::Pin(args) => naming::pin(session, args).await,
         Verb::Unpin(args) => naming::unpin(session, args).await,
         Verb::Label(args) => naming::label(session, args).await,

@@ -24,6 +24,8 @@ pub(crate) const VERSIONS: u32 = 1;
 pub(crate) const EVENTS: u32 = 2;
 /// That which memory and `check` came with.
 pub(crate) const MEMORY: u32 = 3;
+/// The one that rules for what is kept came with.
+pub(crate) const RETENTION: u32 = 4;
 
 const CALL_HINT: &str = "whether the daemon did it is not known; look with `snapctl list` or `snapctl container list`, and at `journalctl -u snapshotd`";
 

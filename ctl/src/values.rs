@@ -48,6 +48,26 @@ pub(crate) fn memory(text: &str) -> Result<MemoryWish, String> {
     }
 }
 
+/// Parses how many versions a rule keeps: `3`, or `unlimited`.
+pub(crate) fn kept(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        _ if text == "unlimited" => Ok(u32::MAX),
+        Ok(0) => Err("a rule that keeps none is none: leave it out".to_owned()),
+        Ok(number) => Ok(number),
+        Err(_) => Err("it is a number from 1 on, or `unlimited`".to_owned()),
+    }
+}
+
+/// Parses a time of at least one second, as in `30d`.
+pub(crate) fn seconds(text: &str) -> Result<u64, String> {
+    let length = humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; write it like `30d` or `12h`"))?;
+    match length.as_secs() {
+        0 => Err("it is shorter than one second".to_owned()),
+        seconds => Ok(seconds),
+    }
+}
+
 /// Parses `none`, `host` or the absolute path of a network namespace.
 pub(crate) fn network(text: &str) -> Result<NetworkChoice, String> {
     match text {

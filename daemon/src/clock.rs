@@ -5,7 +5,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use snap_store::Timestamp;
+use snap_store::{Timestamp, calendar};
 
 const DAY: i64 = 24 * 60 * 60;
 /// 0000-01-01T00:00:00Z and 9999-12-31T23:59:59Z.
@@ -36,29 +36,9 @@ pub fn rfc3339_nanos(time: Timestamp) -> String {
 fn date_and_time(seconds: i64) -> String {
     let seconds = seconds.clamp(PRINTABLE.0, PRINTABLE.1);
     let (days, second) = (seconds.div_euclid(DAY), seconds.rem_euclid(DAY));
-    let (year, month, day) = civil(days);
+    let (year, month, day) = calendar::date(days);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
-}
-
-/// The date `days` after 1970-01-01 in the proleptic Gregorian calendar. Years are counted from March, so
-/// that the leap day is the last of its year, in eras of 400 years, which all have the same length.
-fn civil(days: i64) -> (i64, i64, i64) {
-    const ERA_DAYS: i64 = 146_097;
-    const DAYS_BEFORE_1970: i64 = 719_468;
-    let days = days + DAYS_BEFORE_1970;
-    let (era, day_of_era) = (days.div_euclid(ERA_DAYS), days.rem_euclid(ERA_DAYS));
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 {
-        march_month + 3
-    } else {
-        march_month - 9
-    };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]

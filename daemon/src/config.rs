@@ -71,6 +71,8 @@ pub struct Config {
     pub reserve_bytes: u64,
     /// Stored bytes that are read again each day; 0 for none.
     pub scrub_bytes_per_day: u64,
+    /// Bytes that the snapshots of one namespace may have stored; 0 for no limit.
+    pub stored_bytes_per_namespace: u64,
     /// Captures under way at once; others wait.
     pub concurrent_captures: usize,
     /// Restores under way at once; others wait.
@@ -135,6 +137,7 @@ impl Default for Config {
             read_deadline: Duration::from_secs(30),
             reserve_bytes: 256 << 20,
             scrub_bytes_per_day: 64 << 30,
+            stored_bytes_per_namespace: 0,
             concurrent_captures: 2,
             concurrent_restores: 16,
             connections_per_user: 256,

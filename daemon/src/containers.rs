@@ -260,7 +260,7 @@ async fn release(host: &Arc<Host>, record: &ContainerRecord) -> Result<()> {
     blocking(move || folders::remove(&folder)).await?;
     match host
         .catalogue
-        .remove_container(&record.namespace, &record.id)
+        .remove_container(&record.namespace, &record.id, clock::now())
     {
         // Whoever comes first, of the one who removes it and the one who sees that it is gone.
         Ok(()) if record.is_complete => tell(host, "remove-container", record),

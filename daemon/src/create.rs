@@ -22,6 +22,7 @@ use crate::{
     jobs::JobHandle,
     memory::Capture,
     pause::{PauseGuard, PauseOptions},
+    quota, retention,
     turns::Turn,
     views,
 };
@@ -58,6 +59,8 @@ pub struct CreatePlan {
     pub name: Option<SnapshotName>,
     /// When it expires, in seconds since 1970.
     pub expires_at: Option<i64>,
+    /// How long it may go without a use, in seconds.
+    pub unused_seconds: Option<u64>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// Compiled exclusions.
@@ -77,6 +80,8 @@ struct Captured {
     manifest: Manifest,
     stats: DraftStats,
     warnings: Vec<String>,
+    /// Versions of its name that the policy of the name does not keep any more.
+    forgotten: Vec<String>,
     /// The turn of its name: its manifest holds a number that the catalogue has yet to give.
     turn: Option<Turn>,
 }
@@ -99,6 +104,7 @@ pub async fn check(host: &Arc<Host>, plan: &CreatePlan) -> Result<()> {
     if let Some(name) = &plan.name {
         host.catalogue.require_free(&plan.namespace, name)?;
     }
+    quota::admit(host, &plan.namespace)?;
     relief::admit(host).await?;
     facts::check_space(&host.config)?;
     Subject::inspect(host, plan).await.map(drop)
@@ -119,13 +125,18 @@ pub async fn create(host: &Arc<Host>, plan: CreatePlan, job: &JobHandle) -> Resu
     let made = async {
         let capturing = capture(host, &plan, subject, job);
         let mut captured = facts::within_reserve(&host.config, job, capturing).await?;
-        let record = host.catalogue.activate(&captured.manifest)?;
+        let limit = quota::stored_bytes_limit(&host.config);
+        let record = host.catalogue.activate_within(&captured.manifest, limit)?;
         captured.turn = None;
         captured.warnings.extend(unmoved(&plan, &record));
         Ok((captured, record))
     };
     match made.await {
-        Ok((captured, record)) => {
+        Ok((mut captured, record)) => {
+            captured.forgotten = forget(host, &plan).await;
+            captured
+                .warnings
+                .extend(quota::warnings(host, &plan.namespace));
             // It may have stored again what others had lost.
             if let Err(error) = host.marks.refresh(&host.catalogue, &host.store) {
                 warn!(%error, "Cannot tell whether damaged snapshots are whole again");
@@ -161,12 +172,13 @@ async fn capture(
         turn = Some(host.turns.wait(&key).await);
         manifest.version = host.catalogue.next_version(&plan.namespace, name)?;
     }
-    let (manifest, stats) = commit(draft, manifest, job).await?;
+    let (manifest, stats) = commit(host, draft, manifest, job).await?;
     taken.parts.remember().await;
     Ok(Captured {
         manifest,
         stats,
         warnings: subject.warnings,
+        forgotten: Vec::new(),
         turn,
     })
 }
@@ -251,6 +263,7 @@ async fn look_back(
     if !plan.verify {
         return Ok(draft);
     }
+    quota::require_room(host, &plan.namespace, draft.stats().stored_bytes)?;
     let (store, manifest, job) = (host.store.clone(), manifest.clone(), job.clone());
     blocking(move || -> Result<Draft> {
         job.phase("verify");
@@ -263,17 +276,21 @@ async fn look_back(
 
 /// Makes the snapshot durable.
 async fn commit(
+    host: &Arc<Host>,
     draft: Draft,
     manifest: Manifest,
     job: &JobHandle,
 ) -> Result<(Manifest, DraftStats)> {
-    let job = job.clone();
+    let (host, job) = (Arc::clone(host), job.clone());
     let committing = move || -> Result<_> {
         job.phase("commit");
         if job.is_cancelled() {
             return Err(snap_store::Error::Cancelled.into());
         }
-        Ok(draft.commit(manifest)?)
+        let namespace = manifest.namespace.clone();
+        Ok(draft.commit_if(manifest, |stats| {
+            quota::require_room(&host, &namespace, stats.stored_bytes)
+        })?)
     };
     blocking(committing).await
 }
@@ -296,6 +313,9 @@ fn creating(plan: &CreatePlan, subject: &Subject) -> SnapshotRecord {
         image: image.filter(|image| !image.is_empty()),
         created_at: clock::now(),
         expires_at: plan.expires_at,
+        unused_seconds: plan.unused_seconds,
+        unused_since: None,
+        is_used: false,
         last_used_at: None,
         nodes: 0,
         logical_bytes: 0,
@@ -335,6 +355,7 @@ fn answer(captured: Captured, record: &SnapshotRecord, started: Instant) -> Crea
         manifest,
         stats,
         warnings,
+        forgotten,
         turn: _,
     } = captured;
     let elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -351,8 +372,19 @@ fn answer(captured: Captured, record: &SnapshotRecord, started: Instant) -> Crea
         stored_bytes: stats.stored_bytes,
         new_chunks: stats.new_chunks,
         deduplicated_chunks: stats.deduplicated_chunks,
+        forgotten,
         warnings,
     }
+}
+
+/// Applies the policy of the name, if it has one.
+async fn forget(host: &Arc<Host>, plan: &CreatePlan) -> Vec<String> {
+    let Some(name) = &plan.name else {
+        return Vec::new();
+    };
+    let gone = retention::apply_to(host, &plan.namespace, name).await;
+    let versions = gone.iter().map(|number| name.version(*number).to_string());
+    versions.collect()
 }
 
 /// Says so when somebody made the name immutable while the snapshot was made.

@@ -5,16 +5,13 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicI64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use crate::{
     clock,
     error::{Result, in_full},
 };
-
-/// A wall clock that moved by more than this against the monotonic one has been set.
-const CLOCK_TOLERANCE_SECONDS: u64 = 30 * 60;
 
 /// One kind of regular work, for those who ask how it is.
 #[derive(Debug, Default)]
@@ -61,40 +58,14 @@ impl Due {
         self.next.store(next, Ordering::Relaxed);
     }
 
-    /// Waits for `wait`, and says so; tells whether the clock was set meanwhile.
-    pub async fn wait(&self, wait: Duration) -> Waited {
-        let (begun, before) = (Instant::now(), clock::now());
+    /// Waits for `wait`, and says so.
+    pub async fn wait(&self, wait: Duration) {
         self.expect_in(Some(wait));
         tokio::time::sleep(wait).await;
-        Waited {
-            before,
-            now: clock::now(),
-            elapsed: begun.elapsed(),
-        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<String>> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A wait that is over.
-#[derive(Clone, Copy, Debug)]
-pub struct Waited {
-    /// The wall clock when it began, in seconds since 1970.
-    pub before: i64,
-    /// The wall clock when it ended.
-    pub now: i64,
-    /// What has really passed.
-    pub elapsed: Duration,
-}
-
-impl Waited {
-    /// True when the wall clock did not go on as the monotonic clock did: what is decided by dates waits for another look then.
-    #[must_use]
-    pub fn clock_was_set(&self) -> bool {
-        let expected = self.before.saturating_add_unsigned(self.elapsed.as_secs());
-        self.now.abs_diff(expected) > CLOCK_TOLERANCE_SECONDS
     }
 }
 
@@ -115,30 +86,6 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
     const SOON: Duration = Duration::from_secs(60);
-
-    fn was_set(before: i64, now: i64, elapsed: Duration) -> bool {
-        let waited = Waited {
-            before,
-            now,
-            elapsed,
-        };
-        waited.clock_was_set()
-    }
-
-    /// **T9** After the host's clock was set, one look is left out: a wrong date alone removes nothing.
-    #[test]
-    fn a_clock_that_was_set_is_noticed() {
-        assert!(was_set(1_000_000, 1_000_000 + 86_400, HOUR));
-        assert!(was_set(1_000_000, 5, HOUR));
-        assert!(was_set(0, i64::MAX, HOUR));
-    }
-
-    #[test]
-    fn a_clock_that_is_slewed_goes_on() {
-        assert!(!was_set(1_000_000, 1_000_000 + 3600, HOUR));
-        assert!(!was_set(1_000_000, 1_000_000 + 3500, HOUR));
-        assert!(!was_set(i64::MAX, i64::MAX, HOUR));
-    }
 
     #[test]
     fn work_goes_on_in_its_rhythm_after_a_restart() {
@@ -164,7 +111,7 @@ mod tests {
         );
         due.ended(&Ok(()));
         assert_eq!(due.failure(), None);
-        assert!(!due.wait(Duration::from_millis(1)).await.clock_was_set());
+        due.wait(Duration::from_millis(1)).await;
         assert!(due.next().is_some());
     }
 }

@@ -86,6 +86,15 @@ fn of_store(error: &StoreError) -> ErrorReport {
             let hint = "Wait until it is done, or end the use, and try again";
             (ErrorCode::Conflict, "busy", Some(hint))
         }
+        StoreError::Limit { what, .. } if what.starts_with("Stored bytes") => {
+            let hint =
+                "Remove snapshots that are no longer needed, or raise `stored_bytes_per_namespace`";
+            (ErrorCode::Limit, "limit-exceeded", Some(hint))
+        }
+        StoreError::Limit { what, .. } if what.starts_with("Policies") => {
+            let hint = "`snapctl policy show` lists them; remove those that are no longer needed";
+            (ErrorCode::Limit, "limit-exceeded", Some(hint))
+        }
         StoreError::Limit { .. } => {
             let hint =
                 "Remove snapshots that are no longer needed, or raise `snapshots_per_namespace`";

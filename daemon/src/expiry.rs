@@ -1,73 +1,23 @@
-//! Removal: of what was asked for, and by the hour of what has expired.
+//! By the hour: what has expired goes, what an earlier removal could not finish is finished, and policies are applied.
 
 use std::{sync::Arc, time::Duration};
 
-use snap_store::{
-    Catalogue, Error as StoreError, Force, Result as StoreResult, SnapshotId, SnapshotRecord,
-    SnapshotState,
-};
+use snap_store::{Error as StoreError, SnapshotId, SnapshotState};
 use tracing::{info, warn};
 
-use crate::{ballast, blocking, clock, error::Result, events::Event, host::Host};
+use crate::{blocking, clock, error::Result, host::Host, removal, retention};
 
 /// The first look after a start comes soon, or a daemon that is restarted often would never look.
 const FIRST_LOOK: Duration = Duration::from_secs(60);
 
-/// Removes snapshots, all or none: Deleting in the catalogue, then the manifests, then gone.
-///
-/// Once the first step is done the others cannot be refused; what they leave when the system fails is finished by
-/// the next look for expired snapshots, or by the next start.
-pub async fn remove(host: &Arc<Host>, ids: &[SnapshotId]) -> Result<()> {
-    remove_by(host, ids, Force::No).await
-}
-
-/// The same, by force also those that bear immutable names.
-pub async fn remove_by(host: &Arc<Host>, ids: &[SnapshotId], force: Force) -> Result<()> {
-    let begun = ids.to_vec();
-    remove_begun_by(host, ids, "remove", move |catalogue| {
-        catalogue.begin_removal(&begun, force, clock::now())
-    })
-    .await
-}
-
 /// Removes one that had expired at `now`. Whether it still has is asked again in the change itself: a longer time to live
 /// or a pin that was acknowledged since the look holds.
 async fn expire(host: &Arc<Host>, id: SnapshotId, now: i64) -> Result<()> {
-    remove_begun_by(host, &[id], "expire", move |catalogue| {
-        catalogue.begin_expiry(&id, now)
+    removal::remove_chosen_by(host, &[id], "expire", move |catalogue| {
+        catalogue.begin_expiry(&id, now)?;
+        Ok((vec![id], ()))
     })
     .await
-}
-
-async fn remove_begun_by(
-    host: &Arc<Host>,
-    ids: &[SnapshotId],
-    action: &'static str,
-    begin: impl Fn(&Catalogue) -> StoreResult<()> + Send + 'static,
-) -> Result<()> {
-    for id in ids {
-        // A mount whose last user has just left may still be held elsewhere: that has to be in the catalogue first.
-        host.mounts.release(host, id).await?;
-    }
-    let begin_host = Arc::clone(host);
-    blocking(move || begin_with_room(&begin_host, begin)).await?;
-    for id in ids {
-        if let Some(record) = finish(host, *id).await? {
-            let event = Event::new(action, id.to_string()).of(&record.namespace);
-            host.events.tell(event.about(Some(*id)));
-        }
-    }
-    Ok(())
-}
-
-/// The first step; on a disk that is full to the last byte it takes the space that is kept for it.
-fn begin_with_room(host: &Host, begin: impl Fn(&Catalogue) -> StoreResult<()>) -> Result<()> {
-    match begin(&host.catalogue) {
-        Err(error) if error.is_full() && ballast::release(&host.config)? => {
-            Ok(begin(&host.catalogue)?)
-        }
-        begun => Ok(begun?),
-    }
 }
 
 /// Removes what has expired and neither is in use nor bears an immutable name, for ever, every `expiry_interval`.
@@ -75,16 +25,25 @@ pub async fn run(host: Arc<Host>) {
     let interval = host.config.expiry_interval;
     let mut wait = interval.min(FIRST_LOOK);
     loop {
-        let waited = host.dues.expiry.wait(wait).await;
-        match waited.clock_was_set() {
-            true => warn!(
-                before = clock::rfc3339(waited.before),
-                now = clock::rfc3339(waited.now),
-                "The clock was set; nothing expires until the next look"
-            ),
-            false => look(&host, waited.now).await,
-        }
+        host.dues.expiry.wait(wait).await;
+        round(&host).await;
         wait = interval;
+    }
+}
+
+/// One look, unless the clock was set since the last.
+async fn round(host: &Arc<Host>) {
+    let clocks = host.steady.look();
+    match clocks.clock_was_set() {
+        true => warn!(
+            expected = clock::rfc3339(clocks.expected),
+            now = clock::rfc3339(clocks.now),
+            "The clock was set; nothing expires until the next look"
+        ),
+        false => {
+            look(host, clocks.now).await;
+            retention::apply_all(host, clocks.now).await;
+        }
     }
 }
 
@@ -107,7 +66,7 @@ async fn look(host: &Arc<Host>, now: i64) {
         }
     };
     for id in left_over {
-        let result = finish(host, id).await;
+        let result = removal::finish(host, id).await;
         counts.add(id, result.map(drop));
     }
     for id in expired {
@@ -163,29 +122,11 @@ async fn left_over(host: &Arc<Host>) -> Result<Vec<SnapshotId>> {
     Ok(found.into_iter().map(|record| record.id).collect())
 }
 
-/// The steps of a removal that has begun; doing them twice does no harm. Returns what is gone by this.
-async fn finish(host: &Arc<Host>, id: SnapshotId) -> Result<Option<SnapshotRecord>> {
-    let host = Arc::clone(host);
-    blocking(move || {
-        host.store.remove_manifest(&id)?;
-        let record = host.catalogue.get(&id);
-        match host.catalogue.finish_removal(&id).and(record) {
-            Err(StoreError::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error),
-            Ok(record) => {
-                host.past.removed(&record);
-                Ok(Some(record))
-            }
-        }
-    })
-    .await
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Instant;
 
-    use snap_store::MountRecord;
+    use snap_store::{Force, MountRecord};
 
     use super::*;
     use crate::{error::Error, fixture};
@@ -251,7 +192,7 @@ mod tests {
         let asked_again = fixture::snapshot(&host, "again", None);
         let both = [cut, asked_again];
         host.catalogue.begin_removal(&both, Force::No, 0).unwrap();
-        remove(&host, &[asked_again]).await.unwrap();
+        removal::remove(&host, &[asked_again]).await.unwrap();
         look(&host, 0).await;
         assert!(host.catalogue.list(None, None, 10).unwrap().is_empty());
         assert!(host.store.manifests().unwrap().is_empty());

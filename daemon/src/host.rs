@@ -18,6 +18,7 @@ use crate::{
     mounts::Mounts,
     repair::marks::Marks,
     scrub::Scrub,
+    steady::Steady,
     turns::Turns,
 };
 
@@ -47,6 +48,8 @@ pub struct Host {
     pub events: Events,
     /// Work that is done again and again.
     pub dues: Dues,
+    /// Whether the wall clock can be believed.
+    pub steady: Steady,
     /// What is known of collections.
     pub past: Past,
     /// How far the daemon has come with a disk that is nearly full.
@@ -83,6 +86,7 @@ impl Host {
             started_at: clock::now(),
             changes: TaskTracker::new(),
             dues: Dues::default(),
+            steady: Steady::default(),
             past: Past::default(),
             relief: Relief::default(),
             turns: Turns::default(),

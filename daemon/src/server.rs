@@ -9,6 +9,7 @@
 
 mod api;
 mod browse;
+mod calls;
 mod changes;
 mod filter;
 mod listing;
@@ -16,6 +17,8 @@ mod naming;
 mod page;
 mod parse;
 mod peer;
+mod policies;
+mod retention;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -39,7 +42,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
-use api::Api;
+use calls::Api;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) use parse::fuzz;
 use peer::{Connections, Peer, Slot};

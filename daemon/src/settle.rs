@@ -205,7 +205,7 @@ async fn forget_folders(host: &Arc<Host>) -> Result<()> {
         if let Some(layer) = writable {
             blocking(move || remove_all(&layer)).await?;
         }
-        host.catalogue.remove_mount(&path)?;
+        host.catalogue.remove_mount(&path, clock::now())?;
         tolerate("end a mount", host.mounts.release(host, &snapshot).await);
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! The catalogue's records as clients see them.
 
-use snap_api::{MemoryView, SnapshotState as WireState, SnapshotView};
-use snap_store::{MemoryMark, SnapshotRecord, SnapshotState};
+use snap_api::{ExpiryCause as WireCause, MemoryView, SnapshotState as WireState, SnapshotView};
+use snap_store::{ExpiryCause, MemoryMark, SnapshotRecord, SnapshotState};
 
 use crate::{
     clock::{now, rfc3339},
@@ -10,6 +10,7 @@ use crate::{
 
 /// What a listing shows of a snapshot.
 pub(crate) fn snapshot(record: &SnapshotRecord) -> SnapshotView {
+    let expiry = record.expiry();
     SnapshotView {
         id: record.id.to_string(),
         namespace: record.namespace.to_string(),
@@ -29,7 +30,13 @@ pub(crate) fn snapshot(record: &SnapshotRecord) -> SnapshotView {
         is_container: record.is_container,
         image: record.image.clone(),
         created_at: rfc3339(record.created_at),
-        expires_at: record.expires_at.map(rfc3339),
+        expires_at: expiry.map(|(at, _)| rfc3339(at)),
+        expires_by: expiry.map(|(_, cause)| match cause {
+            ExpiryCause::Ttl => WireCause::Ttl,
+            ExpiryCause::Unused => WireCause::Unused,
+        }),
+        unused_seconds: record.unused_seconds,
+        in_use: record.is_used,
         expired: record.has_expired(now()),
         last_used_at: record.last_used_at.map(rfc3339),
         nodes: record.nodes,

@@ -17,12 +17,15 @@
 
 mod backup;
 mod bases;
+mod forget;
 mod lifecycle;
 mod lookup;
 mod moves;
 mod naming;
 mod notes;
 mod place;
+mod policies;
+mod quota;
 mod rollback;
 mod rows;
 mod schema;
@@ -39,8 +42,11 @@ use std::{
 };
 
 pub use backup::PutBack;
+pub use forget::{Obstacle, Thinning, Verdict};
 pub use moves::{Move, MoveCause, MoveEnd};
 pub use naming::{Force, Hold};
+pub use policies::PolicyRecord;
+pub use quota::Held;
 pub use rollback::{Rollback, RollbackTo};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 pub use versions::VersionRecord;
@@ -84,6 +90,15 @@ impl SnapshotState {
     }
 }
 
+/// Why a snapshot expires when it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExpiryCause {
+    /// Its time to live is over.
+    Ttl,
+    /// Nobody has used it for as long as it may go without.
+    Unused,
+}
+
 /// A row of the catalogue.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SnapshotRecord {
@@ -115,7 +130,13 @@ pub struct SnapshotRecord {
     pub created_at: i64,
     /// Seconds since 1970; `None` for never.
     pub expires_at: Option<i64>,
-    /// Seconds since 1970.
+    /// How long it may go without a use, in seconds.
+    pub unused_seconds: Option<u64>,
+    /// From when on that is counted at the earliest, in seconds since 1970: when it was set after the creation.
+    pub unused_since: Option<i64>,
+    /// True while a container or a folder stands on it.
+    pub is_used: bool,
+    /// When it was last taken into use or let go of, in seconds since 1970.
     pub last_used_at: Option<i64>,
     /// Nodes in its tree.
     pub nodes: u64,
@@ -150,10 +171,25 @@ impl MemoryMark {
 }
 
 impl SnapshotRecord {
-    /// True when its time to live is over at `now`, in seconds since 1970.
+    /// When it expires as things are, in seconds since 1970, and why then; pins are not looked at. What is used is not unused.
+    #[must_use]
+    pub fn expiry(&self) -> Option<(i64, ExpiryCause)> {
+        let by_age = self.expires_at.map(|at| (at, ExpiryCause::Ttl));
+        let begins = [self.last_used_at, self.unused_since];
+        let begins = begins.into_iter().flatten();
+        let since = begins.fold(self.created_at, i64::max);
+        let unused = self.unused_seconds.filter(|_| !self.is_used);
+        let unused = unused.map(|seconds| {
+            let at = since.saturating_add_unsigned(seconds);
+            (at, ExpiryCause::Unused)
+        });
+        by_age.into_iter().chain(unused).min_by_key(|(at, _)| *at)
+    }
+
+    /// True when it has expired at `now`, in seconds since 1970.
     #[must_use]
     pub fn has_expired(&self, now: i64) -> bool {
-        !self.is_pinned && self.expires_at.is_some_and(|expires_at| expires_at <= now)
+        !self.is_pinned && self.expiry().is_some_and(|(at, _)| at <= now)
     }
 }
 
@@ -271,6 +307,7 @@ impl Catalogue {
         self.mounts()?;
         self.bases()?;
         self.counters()?;
+        self.policies(None)?;
         self.all_moves().map(drop)
     }
 

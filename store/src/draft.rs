@@ -207,7 +207,16 @@ impl Draft {
     }
 
     /// Makes everything durable and visible: packs, index, then the manifest. The manifest's `stored_bytes` is filled in here.
-    pub fn commit(self, mut manifest: Manifest) -> Result<(Manifest, DraftStats)> {
+    pub fn commit(self, manifest: Manifest) -> Result<(Manifest, DraftStats)> {
+        self.commit_if(manifest, |_| Ok(()))
+    }
+
+    /// The same, unless `admit` refuses what it comes to: then nothing is published.
+    pub fn commit_if(
+        self,
+        mut manifest: Manifest,
+        admit: impl FnOnce(&DraftStats) -> Result<()>,
+    ) -> Result<(Manifest, DraftStats)> {
         if manifest.id != self.id {
             return Err(Error::Invalid {
                 what: "manifest",
@@ -218,6 +227,7 @@ impl Draft {
             });
         }
         let stats = self.publish(|stats| {
+            admit(stats)?;
             manifest.stored_bytes = stats.stored_bytes;
             readable(&manifest).map(Some)
         })?;

@@ -12,6 +12,7 @@
 //! reported as committed survives a power cut.
 
 mod bytes;
+pub mod calendar;
 mod catalogue;
 mod collect;
 mod disk;
@@ -34,13 +35,15 @@ mod pack;
 mod page;
 mod progress;
 mod repair;
+mod retention;
 mod store;
 mod tree;
 
 pub use catalogue::{
-    Attachment, BaseLayer, BaseRecord, Catalogue, ContainerRecord, Force, Hold, MemoryMark,
-    MountRecord, Move, MoveCause, MoveEnd, PutBack, RememberedBase, Rollback, RollbackTo,
-    SnapshotRecord, SnapshotState, VersionRecord,
+    Attachment, BaseLayer, BaseRecord, Catalogue, ContainerRecord, ExpiryCause, Force, Held, Hold,
+    MemoryMark, MountRecord, Move, MoveCause, MoveEnd, Obstacle, PolicyRecord, PutBack,
+    RememberedBase, Rollback, RollbackTo, SnapshotRecord, SnapshotState, Thinning, Verdict,
+    VersionRecord,
 };
 pub use collect::{CollectOptions, CollectReport, Damage, Holder, Lease, Retiring, Roots};
 pub use draft::{Draft, DraftStats};
@@ -57,5 +60,6 @@ pub use naming::NamingError;
 pub use page::PageSource;
 pub use progress::{Progress, Silent};
 pub use repair::{ChunkKind, Flaw, PackFlaw, Salvage, Survey, TakeChunk, Wanted, recut};
+pub use retention::{Dated, KeepRule, KeepRules};
 pub use store::{Access, Store, StoreStats};
 pub use tree::{Leaf, Located, TreeReader, TreeWriter};

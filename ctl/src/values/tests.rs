@@ -99,3 +99,16 @@ fn a_path_that_cannot_be_looked_at_is_absolute_all_the_same() {
     );
     assert_eq!(destination(Path::new("/")).as_path(), Path::new("/"));
 }
+
+#[test]
+fn what_a_rule_keeps_is_a_number_or_unlimited() {
+    assert_eq!(kept("3"), Ok(3));
+    assert_eq!(kept("unlimited"), Ok(u32::MAX));
+    for wrong in ["0", "-1", "", "all", "4294967296"] {
+        assert!(kept(wrong).is_err(), "{wrong}");
+    }
+    assert_eq!(seconds("1d 1s"), Ok(86_401));
+    for wrong in ["0", "0s", "10ms", "soon", ""] {
+        assert!(seconds(wrong).is_err(), "{wrong}");
+    }
+}

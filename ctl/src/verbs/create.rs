@@ -8,7 +8,7 @@ use snap_api::{CreateRequest, CreateSource, MemoryWish, Ttl};
 use crate::{
     failure::Failure,
     follow,
-    session::{MEMORY, Session},
+    session::{MEMORY, RETENTION, Session},
     values::{self, Label},
     verbs::outcome,
 };
@@ -33,6 +33,7 @@ use crate::{
   snapctl create web --name web:v1 --ttl 30d --label branch=main
   snapctl create notebook --memory=required --name notebook:warm
   snapctl create --path /srv/data --name data --exclude '*.tmp' --ttl never
+  snapctl create web --name web --ttl-unused 7d
   id=$(snapctl create -q web)
 
 With --quiet it prints the snapshot's id alone (with --detach, the job's).")]
@@ -49,6 +50,9 @@ pub(crate) struct CreateArgs {
     /// How long to keep it, as in 14d or 2h30m; `never` or 0 keeps it until it is removed [default: the daemon's, 14d]
     #[arg(long, value_name = "DURATION", value_parser = values::ttl)]
     ttl: Option<Ttl>,
+    /// How long to keep it without a use, as in 7d: a use is a restore or a mount, for as long as it lasts; no --ttl means `never` then
+    #[arg(long, value_name = "DURATION", value_parser = values::seconds)]
+    ttl_unused: Option<u64>,
     /// A label; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE")]
     labels: Vec<Label>,
@@ -79,6 +83,9 @@ pub(crate) async fn create(session: &Session, args: CreateArgs) -> Result<(), Fa
     if args.memory.is_some() {
         session.require(MEMORY)?;
     }
+    if args.ttl_unused.is_some() {
+        session.require(RETENTION)?;
+    }
     let request = args.into_request(session.namespace.clone())?;
     let start = session.client.create_start(session.soon(), request);
     let followed = follow::run(session, waiting, start).await?;
@@ -102,6 +109,7 @@ impl CreateArgs {
             source,
             name: self.name,
             ttl: self.ttl.unwrap_or_default(),
+            unused_seconds: self.ttl_unused,
             labels: values::label_map(self.labels),
             exclude: self.exclude,
             include_mounts: self.include_mounts,

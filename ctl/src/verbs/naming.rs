@@ -7,26 +7,33 @@ use snap_api::{LabelRequest, PinRequest, SnapshotView, TagRequest, Ttl, TtlReque
 
 use crate::{
     failure::Failure,
-    session::{Session, VERSIONS, answer},
+    session::{RETENTION, Session, VERSIONS, answer},
     values::{self, Label},
     verbs::snapshots,
 };
 
-/// Sets how long a snapshot is kept, counted from now.
+/// Sets how long a snapshot is kept, counted from now, or without a use.
 ///
 /// `never` (or 0) keeps it until it is removed; `default` asks for the daemon's default. An expired snapshot that has not
 /// been removed yet is usable again afterwards.
+///
+/// With --unused it expires that time after its last use, or from now when that is later: a use is a restore or a mount, and lasts as long as a container or a folder
+/// stands on the snapshot. `never` ends that. With both, whatever comes first counts; what is not given stays as it is.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   snapctl ttl web:v1 30d
+  snapctl ttl web:v1 never --unused 7d
   snapctl ttl web:v1 never")]
 pub(crate) struct TtlArgs {
     /// The snapshot
     #[arg(value_name = "REF")]
     reference: String,
     /// As in 14d, 2h30m, never or default
-    #[arg(value_name = "DURATION", value_parser = values::ttl)]
-    ttl: Ttl,
+    #[arg(value_name = "DURATION", value_parser = values::ttl, required_unless_present = "unused")]
+    ttl: Option<Ttl>,
+    /// How long it may go without a use, as in 7d, or never
+    #[arg(long, value_name = "DURATION", value_parser = values::ttl)]
+    unused: Option<Ttl>,
 }
 
 /// Gives a snapshot names.
@@ -120,7 +127,11 @@ pub(crate) async fn ttl(session: &Session, args: TtlArgs) -> Result<(), Failure>
         namespace: session.namespace.clone(),
         reference: args.reference,
         ttl: args.ttl,
+        unused: args.unused,
     };
+    if request.unused.is_some() {
+        session.require(RETENTION)?;
+    }
     let changed = answer(session.client.ttl_set(session.soon(), request).await)?;
     show_changed(session, &changed)
 }

@@ -87,6 +87,9 @@ fn created(done: &Created, now: SystemTime) -> String {
     if !snapshot.versions.is_empty() {
         lines.push(("Version", snapshot.versions.join(", ")));
     }
+    if !done.forgotten.is_empty() {
+        lines.push(("Forgotten", done.forgotten.join(", ")));
+    }
     lines.push(("Source", snapshots::source(snapshot)));
     lines.push(("Expires", snapshots::expiry(snapshot, now)));
     lines.push((

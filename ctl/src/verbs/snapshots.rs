@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, time::SystemTime};
 
 use clap::{Args, value_parser};
 use snap_api::{
-    ListRequest, MemoryView, ReferenceRequest, RemoveRequest, SnapshotDetail, SnapshotState,
-    SnapshotView, WirePath,
+    ExpiryCause, ListRequest, MemoryView, ReferenceRequest, RemoveRequest, SnapshotDetail,
+    SnapshotState, SnapshotView, WirePath,
 };
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     screen::{Form, JsonArray, facts, table},
     session::{Session, VERSIONS, answer},
     values::LabelFilter,
-    words::{clean, count, micros, moment, relative, short_id, size, wire_word},
+    words::{clean, count, micros, moment, relative, short_id, size, span, wire_word},
 };
 
 /// Lists snapshots, newest first.
@@ -243,9 +243,10 @@ pub(crate) fn memory(memory: &MemoryView) -> String {
 pub(crate) fn expires_in(snapshot: &SnapshotView, now: SystemTime) -> String {
     match &snapshot.expires_at {
         _ if snapshot.pinned => "pinned".to_owned(),
+        None if snapshot.unused_seconds.is_some() => "when unused".to_owned(),
         None => "never".to_owned(),
         Some(_) if snapshot.expired => "expired".to_owned(),
-        Some(time) => relative(time, now),
+        Some(time) => format!("{}{}", relative(time, now), condition(snapshot)),
     }
 }
 
@@ -254,9 +255,20 @@ pub(crate) fn expiry(snapshot: &SnapshotView, now: SystemTime) -> String {
     match &snapshot.expires_at {
         None if snapshot.pinned => "pinned".to_owned(),
         Some(time) if snapshot.pinned => format!("pinned; unpinned {}", moment(time, now)),
-        None => "never".to_owned(),
         Some(time) if snapshot.expired => format!("{time} (expired)"),
-        Some(time) => moment(time, now),
+        Some(time) => format!("{}{}", moment(time, now), condition(snapshot)),
+        None => match snapshot.unused_seconds {
+            Some(seconds) => format!("{} after its use has ended", span(seconds)),
+            None => "never".to_owned(),
+        },
+    }
+}
+
+/// On what it depends that a snapshot expires when it does.
+fn condition(snapshot: &SnapshotView) -> &'static str {
+    match snapshot.expires_by {
+        Some(ExpiryCause::Unused) => " if unused",
+        Some(ExpiryCause::Ttl) | None => "",
     }
 }
 
@@ -312,6 +324,9 @@ fn view_facts(snapshot: &SnapshotView, now: SystemTime) -> Vec<(&'static str, St
     lines.push(("Source", source(snapshot)));
     lines.push(("Created", moment(&snapshot.created_at, now)));
     lines.push(("Expires", expiry(snapshot, now)));
+    if let Some(seconds) = snapshot.unused_seconds {
+        lines.push(("Unused for", format!("{} at most", span(seconds))));
+    }
     if let Some(time) = &snapshot.last_used_at {
         lines.push(("Last used", moment(time, now)));
     }

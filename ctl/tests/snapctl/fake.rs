@@ -14,9 +14,10 @@ use serde_json::Value;
 use snap_api::{
     Answer, BackedUp, BackupRequest, Blocker, Check, CollectRequest, ContainerRequest,
     ContainerView, CopyRequest, CreateRequest, DiffEntry, DiffRequest, DoctorReport, ErrorCode,
-    ErrorReport, EventView, Events, EventsRequest, Hello, HelloRequest, HistoryRequest, JobRequest,
-    JobStarted, JobView, JobWaitRequest, LabelRequest, ListRequest, MountRequest, MountUpgrade,
-    MountView, MountsUpgraded, Moves, MovesRequest, Page, PinRequest, ReferenceRequest,
+    ErrorReport, EventView, Events, EventsRequest, ForgetRequest, ForgetView, Hello, HelloRequest,
+    HistoryRequest, JobRequest, JobStarted, JobView, JobWaitRequest, LabelRequest, ListRequest,
+    MountRequest, MountUpgrade, MountView, MountsUpgraded, Moves, MovesRequest, Page, PinRequest,
+    PolicyListRequest, PolicyRequest, PolicySetRequest, PolicyView, ReferenceRequest,
     RemoveRequest, Removed, RepairRequest, RestoreRequest, RollbackRequest, RolledBack,
     SnapshotDetail, SnapshotView, Snapshotd, SnapshotdRequest, SnapshotdResponse, Status,
     StatusRequest, TagRequest, TreeEntry, TreeRequest, TtlRequest, UnmountRequest,
@@ -397,6 +398,26 @@ impl Snapshotd for Fake {
             missed: false,
             events,
         })
+    }
+    async fn forget(self, _: Context, request: ForgetRequest) -> Answer<Page<ForgetView>> {
+        self.note("forget", &request)?;
+        Ok(Self::page(
+            &fixtures::forgotten(),
+            request.cursor.as_deref(),
+        ))
+    }
+    async fn policy_set(self, _: Context, request: PolicySetRequest) -> Answer<PolicyView> {
+        self.note("policy_set", &request)?;
+        Ok(fixtures::policy(&request.name))
+    }
+    async fn policy_list(self, _: Context, request: PolicyListRequest) -> Answer<Page<PolicyView>> {
+        self.note("policy_list", &request)?;
+        let policies = ["app", "db", "web"].map(fixtures::policy);
+        Ok(Self::page(&policies, request.cursor.as_deref()))
+    }
+    async fn policy_remove(self, _: Context, request: PolicyRequest) -> Answer<PolicyView> {
+        self.note("policy_remove", &request)?;
+        Ok(fixtures::policy(&request.name))
     }
     async fn backup(self, _: Context, request: BackupRequest) -> Answer<BackedUp> {
         self.note("backup", &request)?;

@@ -4,9 +4,10 @@ use std::{collections::BTreeMap, process::Output};
 
 use snap_api::{
     BackupStatus, Blocker, Collected, CollectionStatus, ContainerView, Created, DiskPressure,
-    DiskStatus, ErrorCode, ErrorReport, JobOutcome, JobState, JobView, LastCollection, MountStatus,
-    MoveCause, MoveEnd, MoveView, ProgressView, RequestInFlight, Restored, RolledBack, ScrubStatus,
-    SnapshotDetail, SnapshotState, SnapshotView, Status, Verdict, VersionView, WirePath,
+    DiskStatus, ErrorCode, ErrorReport, ForgetVerdict, ForgetView, JobOutcome, JobState, JobView,
+    KeepRules, LastCollection, MountStatus, MoveCause, MoveEnd, MoveView, PolicyView, ProgressView,
+    RequestInFlight, Restored, RolledBack, ScrubStatus, SnapshotDetail, SnapshotState,
+    SnapshotView, Status, Verdict, VersionView, WirePath,
 };
 
 pub(crate) const ID: &str = "0123456789abcdef0123456789abcdef";
@@ -29,6 +30,9 @@ pub(crate) fn snapshot() -> SnapshotView {
         image: Some("example.org/web:1".to_owned()),
         created_at: THEN.to_owned(),
         expires_at: None,
+        expires_by: None,
+        unused_seconds: None,
+        in_use: false,
         expired: false,
         last_used_at: None,
         nodes: 4711,
@@ -87,6 +91,37 @@ pub(crate) fn rolled_back() -> RolledBack {
         from: Some(end(Some(3))),
         to: end(Some(2)),
         moved: true,
+    }
+}
+
+/// Three versions, the oldest of which is removed.
+pub(crate) fn forgotten() -> Vec<ForgetView> {
+    let verdicts = [
+        (3, ForgetVerdict::Keep),
+        (2, ForgetVerdict::Held),
+        (1, ForgetVerdict::Remove),
+    ];
+    let view = |(version, verdict): (u64, ForgetVerdict)| ForgetView {
+        name: "web".to_owned(),
+        version,
+        snapshot: version.to_string().repeat(32),
+        created_at: THEN.to_owned(),
+        verdict,
+        kept_by: Vec::new(),
+        held_by: Vec::new(),
+    };
+    verdicts.map(view).into()
+}
+
+pub(crate) fn policy(name: &str) -> PolicyView {
+    PolicyView {
+        namespace: "default".to_owned(),
+        name: name.to_owned(),
+        keep: KeepRules {
+            last: 3,
+            ..KeepRules::default()
+        },
+        rests_until: None,
     }
 }
 
@@ -170,6 +205,7 @@ pub(crate) fn created() -> JobOutcome {
         stored_bytes: 5 << 20,
         new_chunks: 100,
         deduplicated_chunks: 4000,
+        forgotten: vec!["web:1".to_owned()],
         warnings: vec!["A socket vanished".to_owned()],
     }))
 }

@@ -15,12 +15,12 @@ fn asked(method: &str, arguments: &[&str]) -> Value {
 
 #[test]
 fn every_option_of_create_arrives() {
-    let typed = "create web -t web:v1 --ttl 14d --label a=b --label c=d=e --exclude *.tmp \
+    let typed = "create web -t web:v1 --ttl 14d --ttl-unused 1h --label a=b --label c=d=e --exclude *.tmp \
                  --include-mount /data --stop --memory=required --verify --detach -n k8s.io";
     let arguments: Vec<&str> = typed.split_whitespace().collect();
     let expected = json!({
         "namespace": "k8s.io", "source": {"container": "web"}, "name": "web:v1",
-        "ttl": {"seconds": 1_209_600}, "labels": {"a": "b", "c": "d=e"}, "exclude": ["*.tmp"],
+        "ttl": {"seconds": 1_209_600}, "unused_seconds": 3600, "labels": {"a": "b", "c": "d=e"}, "exclude": ["*.tmp"],
         "include_mounts": ["/data"], "stop": true, "memory": "required", "verify": true, "idempotency_key": null,
     });
     assert_eq!(asked("create_start", &arguments), expected);
@@ -160,6 +160,11 @@ fn names_and_labels_arrive() {
         asked("ttl_set", &["ttl", "web", "default"])["ttl"],
         "default"
     );
+    let unused = asked("ttl_set", &["ttl", "web", "--unused", "7d"]);
+    assert_eq!(
+        (&unused["ttl"], &unused["unused"]),
+        (&Value::Null, &json!({"seconds": 604_800}))
+    );
 }
 
 #[test]
@@ -222,6 +227,46 @@ fn filters_and_the_order_of_a_list_arrive() {
 }
 
 #[test]
+fn every_rule_of_forget_arrives_with_every_page() {
+    let daemon = Daemon::start(Script::default());
+    let typed = "forget web db --keep-last 1 --keep-hourly 2 --keep-daily 3 --keep-weekly 4 --keep-monthly 5 \
+                 --keep-yearly unlimited --keep-within 1h --dry-run -q";
+    let output = daemon.run(&typed.split_whitespace().collect::<Vec<_>>());
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        format!("{}\n", "1".repeat(32))
+    );
+    let keep = json!({
+        "last": 1, "hourly": 2, "daily": 3, "weekly": 4, "monthly": 5, "yearly": u32::MAX, "within_seconds": 3600,
+    });
+    let mut expected = json!({
+        "namespace": "default", "names": ["web", "db"], "all_names": false, "keep": keep, "dry_run": true,
+        "cursor": null, "limit": 0,
+    });
+    assert_eq!(daemon.seen("forget")[0], expected);
+    expected["cursor"] = json!("2");
+    assert_eq!(daemon.seen("forget")[1], expected);
+    assert_eq!(daemon.seen("forget").len(), 2);
+    daemon.run(&["forget", "--all-names", "--keep-last", "2"]);
+    assert_eq!(daemon.seen("forget")[2]["all_names"], true);
+}
+
+#[test]
+fn policies_arrive_and_are_shown() {
+    let set = asked("policy_set", &["policy", "set", "web", "--keep-last", "3"]);
+    let expected = json!({"namespace": "default", "name": "web", "keep": {"last": 3}});
+    assert_eq!(set, expected);
+    let remove = asked("policy_remove", &["policy", "remove", "web"]);
+    assert_eq!(remove, json!({"namespace": "default", "name": "web"}));
+    let daemon = Daemon::start(Script::default());
+    let output = daemon.run(&["policy", "show", "-q"]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "app\ndb\nweb\n");
+    assert_eq!(daemon.seen("policy_list").len(), 2);
+    daemon.run(&["policy", "show", "web"]);
+    assert_eq!(daemon.seen("policy_list")[2]["name"], "web");
+}
+
+#[test]
 fn rollbacks_and_pins_arrive() {
     let rollback = |arguments: &[&str]| {
         let asked = asked("rollback", arguments);
@@ -268,6 +313,10 @@ fn an_older_daemon_is_not_asked_for_what_it_does_not_know() {
         &["restore", "web", "--no-memory"],
         &["restore", "web", "--fallback"],
         &["check", "web"],
+        &["forget", "web", "--keep-last", "1"],
+        &["policy", "set", "web", "--keep-last", "1"],
+        &["ttl", "web", "--unused", "1d"],
+        &["create", "web", "--ttl-unused", "1d"],
     ] {
         let output = daemon.run(arguments);
         assert_eq!(output.status.code(), Some(7), "{arguments:?}");
@@ -281,6 +330,7 @@ fn an_older_daemon_is_not_asked_for_what_it_does_not_know() {
         "list",
         "create_start",
         "restore_start",
+        "forget",
     ] {
         assert!(daemon.seen(method).is_empty(), "{method}");
     }

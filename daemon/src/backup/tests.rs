@@ -91,7 +91,7 @@ async fn a_catalogue_that_was_put_back_knows_what_is_there_and_no_more() {
     let under_way = fixture::committed(&host, "under-way", None);
     let copy = folder.path().join("copy.db");
     host.catalogue.back_up(&copy).unwrap();
-    crate::expiry::remove(&host, &[removed]).await.unwrap();
+    crate::removal::remove(&host, &[removed]).await.unwrap();
     host.catalogue.activate(&under_way).unwrap();
     let later = fixture::snapshot(&host, "later", None);
     let config = host.config.clone();
@@ -113,7 +113,7 @@ async fn a_catalogue_that_was_put_back_knows_what_is_there_and_no_more() {
     assert!(gone.reason.unwrap().contains("manifest"), "says why");
     let expires_at = host.catalogue.get(&kept).unwrap().expires_at.unwrap();
     assert!(expires_at > clock::now(), "nobody loses it unseen");
-    crate::expiry::remove(&host, &[removed]).await.unwrap();
+    crate::removal::remove(&host, &[removed]).await.unwrap();
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@ use snap_store::{BaseLayer, BaseRecord, LinkTable, Meta, SnapshotId, TreeRef};
 use tempfile::TempDir;
 
 use super::{relief::Usage, *};
-use crate::{clock, config::Config, expiry, fixture};
+use crate::{clock, config::Config, fixture, removal};
 
 fn asked(dry_run: bool) -> CollectPlan {
     CollectPlan {
@@ -66,7 +66,7 @@ async fn the_space_of_removed_snapshots_is_given_back() {
     let (host, _folder) = fixture::host(|_| {});
     let gone = fixture::unlike_others(&host, "gone");
     let kept = fixture::unlike_others(&host, "kept");
-    expiry::remove(&host, &[gone]).await.unwrap();
+    removal::remove(&host, &[gone]).await.unwrap();
     let before = packs(&host);
     let done = collected(&host, asked(false)).await;
     assert_eq!((done.snapshots, done.removed_packs), (1, 1));
@@ -74,7 +74,7 @@ async fn the_space_of_removed_snapshots_is_given_back() {
     assert_eq!(packs(&host), before - 1);
     let root = host.store.manifest(&kept).unwrap().root.digest;
     host.store.check(&root, true).unwrap();
-    expiry::remove(&host, &[kept]).await.unwrap();
+    removal::remove(&host, &[kept]).await.unwrap();
     collected(&host, asked(false)).await;
     assert_eq!(packs(&host), 0);
 }
@@ -85,7 +85,7 @@ async fn a_dry_run_says_what_would_be_done_and_does_nothing() {
     let (host, _folder) = fixture::host(|_| {});
     let gone = fixture::unlike_others(&host, "gone");
     let idle = base(&host, "idle", 0);
-    expiry::remove(&host, &[gone]).await.unwrap();
+    removal::remove(&host, &[gone]).await.unwrap();
     let before = packs(&host);
     let said = collected(&host, asked(true)).await;
     assert_eq!((said.removed_packs, said.forgotten_bases), (2, 1));
@@ -102,7 +102,7 @@ async fn a_dry_run_says_what_would_be_done_and_does_nothing() {
 async fn the_last_collection_is_remembered_beyond_the_daemon() {
     let (host, _folder) = fixture::host(|_| {});
     let gone = fixture::unlike_others(&host, "gone");
-    expiry::remove(&host, &[gone]).await.unwrap();
+    removal::remove(&host, &[gone]).await.unwrap();
     let done = collected(&host, asked(false)).await;
     let last = host.past.last().unwrap();
     assert_eq!((last.freed_bytes, last.dead_bytes), (done.freed_bytes, 0));
@@ -137,12 +137,12 @@ async fn a_base_that_cannot_be_read_does_not_keep_the_rest_from_being_collected(
     let (host, _folder) = fixture::host(|_| {});
     let gone = fixture::unlike_others(&host, "gone");
     let root = host.store.manifest(&gone).unwrap().root;
-    expiry::remove(&host, &[gone]).await.unwrap();
+    removal::remove(&host, &[gone]).await.unwrap();
     collected(&host, asked(false)).await;
     // As in a catalogue that was edited by hand.
     remember(&host, root, false, clock::now());
     let dead = fixture::unlike_others(&host, "dead");
-    expiry::remove(&host, &[dead]).await.unwrap();
+    removal::remove(&host, &[dead]).await.unwrap();
     let done = collected(&host, asked(false)).await;
     assert_eq!((done.incomplete, done.forgotten_bases), (false, 1));
     assert_eq!((packs(&host), keys(&host)), (0, Vec::new()));
@@ -154,7 +154,7 @@ async fn a_manifest_that_cannot_be_read_keeps_everything() {
     let (host, _folder) = fixture::host(|_| {});
     let torn = fixture::unlike_others(&host, "torn");
     let gone = fixture::unlike_others(&host, "gone");
-    expiry::remove(&host, &[gone]).await.unwrap();
+    removal::remove(&host, &[gone]).await.unwrap();
     let manifest = host.config.root.join(format!("manifests/{torn}.manifest"));
     std::fs::write(manifest, "torn").unwrap();
     let before = packs(&host);
@@ -192,7 +192,7 @@ async fn a_full_disk_is_collected_once_and_then_refused_until_something_is_remov
     std::fs::create_dir_all(&stat).unwrap();
     let gone = fixture::unlike_others(&host, "gone");
     let other = fixture::unlike_others(&host, "other");
-    expiry::remove(&host, &[gone]).await.unwrap();
+    removal::remove(&host, &[gone]).await.unwrap();
     relief::admit(&host).await.unwrap();
     assert_eq!(relief::status(&host).unwrap().pressure, DiskPressure::High);
 
@@ -213,7 +213,7 @@ async fn a_full_disk_is_collected_once_and_then_refused_until_something_is_remov
         "not again for nothing"
     );
 
-    expiry::remove(&host, &[other]).await.unwrap();
+    removal::remove(&host, &[other]).await.unwrap();
     relief::admit(&host).await.unwrap();
     relief::make_room(&host, &job).await.unwrap_err();
     assert_eq!((packs(&host), host.jobs.list(None, None, 10).len()), (0, 2));
@@ -254,7 +254,7 @@ async fn the_store_is_collected_by_itself() {
         config.collect_grace = Duration::ZERO;
     });
     let gone = fixture::unlike_others(&host, "gone");
-    expiry::remove(&host, &[gone]).await.unwrap();
+    removal::remove(&host, &[gone]).await.unwrap();
     let collecting = tokio::spawn(run(Arc::clone(&host)));
     let until = Instant::now() + Duration::from_secs(20);
     while packs(&host) > 0 {

@@ -40,7 +40,7 @@ impl Key {
     }
 }
 
-pub(super) const KEYS: [Key; 25] = [
+pub(super) const KEYS: [Key; 26] = [
     Key {
         name: "root",
         about: "Folder of the store, the catalogue and the writable layers of restored containers",
@@ -95,6 +95,14 @@ pub(super) const KEYS: [Key; 25] = [
         set: |config, value| {
             values::number(value, 1..=1_000_000)
                 .map(|number| config.snapshots_per_namespace = number)
+        },
+    },
+    Key {
+        name: "stored_bytes_per_namespace",
+        about: "Most bytes that the snapshots of one namespace may have added to the store; 0 for no limit",
+        get: |config| values::size_text(config.stored_bytes_per_namespace),
+        set: |config, value| {
+            values::size(value, 0..=1 << 60).map(|size| config.stored_bytes_per_namespace = size)
         },
     },
     Key {

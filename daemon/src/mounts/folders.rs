@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use crate::{
     blocking::blocking,
+    clock,
     error::{Error, Result},
     files,
     host::Host,
@@ -112,7 +113,7 @@ async fn forget(host: &Host, record: &MountRecord) -> Result<()> {
         if let Some(layers) = &kept.writable {
             files::remove_folder(layers)?;
         }
-        catalogue.remove_mount(&kept.path)
+        catalogue.remove_mount(&kept.path, clock::now())
     })
     .await?;
     host.mounts.release(host, &record.snapshot).await

@@ -76,7 +76,7 @@ mod tests {
     use snap_store::Error as StoreError;
 
     use super::*;
-    use crate::{error::Error, expiry, fixture};
+    use crate::{error::Error, fixture, removal};
 
     #[tokio::test]
     async fn a_removal_waits_until_it_is_known_whether_a_mount_lingers() {
@@ -84,7 +84,7 @@ mod tests {
         let id = fixture::snapshot(&host, "held", None);
         let ending = host.mounts.places.slots.lock(Place::of(id)).await;
         let asking = Arc::clone(&host);
-        let removal = tokio::spawn(async move { expiry::remove(&asking, &[id]).await });
+        let removal = tokio::spawn(async move { removal::remove(&asking, &[id]).await });
         let users = Users::of(&host, &id);
         let lingering = Place::lingering(id, 1);
         users

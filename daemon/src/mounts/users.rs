@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use snap_store::{Attachment, Catalogue, Error as StoreError, MountRecord, SnapshotId};
 
 use super::places::{Place, Places};
-use crate::{blocking, error::Result, host::Host};
+use crate::{blocking, clock, error::Result, host::Host};
 
 /// The users of one snapshot.
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ impl Users {
     /// Forgets it.
     pub(super) async fn remove_lingering(&self, path: &Path) -> Result<()> {
         let (catalogue, path) = (self.catalogue.clone(), path.to_owned());
-        blocking(move || match catalogue.remove_mount(&path) {
+        blocking(move || match catalogue.remove_mount(&path, clock::now()) {
             Ok(_) | Err(StoreError::NotFound { .. }) => Ok(()),
             Err(error) => Err(error),
         })

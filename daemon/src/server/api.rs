@@ -1,148 +1,28 @@
 //! The calls, each a few lines: who may, which recipe, how it is answered.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use snap_api::{
     BackedUp, BackupRequest, CollectRequest, ContainerRequest, ContainerView, CopyRequest,
     CreateRequest, DiffEntry, DiffRequest, DoctorReport, ErrorCode, ErrorReport, Events,
-    EventsRequest, Hello, HelloRequest, HistoryRequest, JobRequest, JobStarted, JobView,
-    JobWaitRequest, LabelRequest, ListRequest, MountRequest, MountView, MountsUpgraded, Moves,
-    MovesRequest, PROTOCOL_MAJOR, PROTOCOL_MINOR, Page, PinRequest, ReferenceRequest,
+    EventsRequest, ForgetRequest, ForgetView, Hello, HelloRequest, HistoryRequest, JobRequest,
+    JobStarted, JobView, JobWaitRequest, LabelRequest, ListRequest, MountRequest, MountView,
+    MountsUpgraded, Moves, MovesRequest, PROTOCOL_MAJOR, PROTOCOL_MINOR, Page, PinRequest,
+    PolicyListRequest, PolicyRequest, PolicySetRequest, PolicyView, ReferenceRequest,
     RemoveRequest, Removed, RepairRequest, RestoreRequest, RollbackRequest, RolledBack,
     SnapshotDetail, SnapshotView, Snapshotd, Status, StatusRequest, TagRequest, TreeEntry,
     TreeRequest, TtlRequest, UnmountRequest, UpgradeMountsRequest, Verdict, VerifyRequest,
     VersionView,
 };
 use tarpc::context::Context;
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio_util::task::AbortOnDropHandle;
-use tracing::{debug, info, warn};
+use tracing::debug;
 
-use super::{browse, changes, listing, naming, parse, peer::Peer, tree, work};
-use crate::{
-    backup, collect, containers, doctor, error::Result, host::Host, jobs::panicked, mounts, status,
+use super::{
+    browse,
+    calls::{Answer, Api},
+    changes, listing, naming, parse, policies, retention, tree, work,
 };
-
-type Answer<T> = Result<T, ErrorReport>;
-
-/// Calls of one connection under way at once; the others wait for their turn.
-const CONCURRENT_CALLS: usize = 16;
-/// Calls of one connection that wait for jobs or events. They have places of their own, so that they keep nobody waiting.
-const CONCURRENT_WAITS: usize = 128;
-
-/// One connection's view of the daemon.
-#[derive(Clone, Debug)]
-pub(super) struct Api {
-    host: Arc<Host>,
-    peer: Peer,
-    /// Why this connection is served with nothing but this answer.
-    refusal: Option<Arc<ErrorReport>>,
-    calls: Arc<Semaphore>,
-    waits: Arc<Semaphore>,
-}
-
-impl Api {
-    pub(super) fn new(host: Arc<Host>, peer: Peer, refusal: Option<ErrorReport>) -> Self {
-        Self {
-            host,
-            peer,
-            refusal: refusal.map(Arc::new),
-            calls: Arc::new(Semaphore::new(CONCURRENT_CALLS)),
-            waits: Arc::new(Semaphore::new(CONCURRENT_WAITS)),
-        }
-    }
-
-    /// Answers a question; it ends when the client leaves.
-    async fn ask<T, F>(self, verb: &'static str, question: impl FnOnce(Arc<Host>) -> F) -> Answer<T>
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<T>> + Send + 'static,
-    {
-        self.admit()?;
-        let _turn = self
-            .calls
-            .acquire()
-            .await
-            .expect("a connection's calls are never closed");
-        let asked = AbortOnDropHandle::new(tokio::spawn(question(Arc::clone(&self.host))));
-        let answer = match asked.await {
-            Ok(answer) => answer.map_err(ErrorReport::from),
-            Err(panic) => Err(panicked(&panic)),
-        };
-        answer.inspect_err(|error| self.log(verb, error))
-    }
-
-    /// Makes a change; it goes on to its end when the client leaves.
-    async fn change<T, F>(
-        self,
-        verb: &'static str,
-        subject: &str,
-        change: impl FnOnce(Arc<Host>) -> F,
-    ) -> Answer<T>
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<T>> + Send + 'static,
-    {
-        self.admit()?;
-        let _turn = self
-            .calls
-            .acquire()
-            .await
-            .expect("a connection's calls are never closed");
-        let (uid, begun) = (self.peer.uid, Instant::now());
-        info!(verb, subject, uid, "Started a change");
-        let answer = self.host.change(change(Arc::clone(&self.host))).await;
-        let elapsed_ms = begun.elapsed().as_millis();
-        match answer.map_err(ErrorReport::from) {
-            Ok(answer) => {
-                info!(verb, subject, uid, elapsed_ms, "Finished a change");
-                Ok(answer)
-            }
-            Err(error) => {
-                info!(
-                    verb,
-                    subject,
-                    uid,
-                    elapsed_ms,
-                    reason = error.reason,
-                    "Refused a change"
-                );
-                self.log(verb, &error);
-                Err(error)
-            }
-        }
-    }
-
-    /// A place among those who wait.
-    fn wait(&self) -> Answer<SemaphorePermit<'_>> {
-        self.admit()?;
-        self.waits.try_acquire().map_err(|_| {
-            let message = format!("This connection waits for {CONCURRENT_WAITS} things already");
-            ErrorReport::new(ErrorCode::Limit, "too-many-waits", message)
-        })
-    }
-
-    fn admit(&self) -> Answer<()> {
-        match &self.refusal {
-            Some(refusal) => Err(ErrorReport::clone(refusal)),
-            None => Ok(()),
-        }
-    }
-
-    /// What is the client's business is told to the client; what is the operator's stands in the log as well.
-    fn log(&self, verb: &'static str, error: &ErrorReport) {
-        let (uid, reason) = (self.peer.uid, &error.reason);
-        match error.code {
-            ErrorCode::Internal | ErrorCode::Unavailable | ErrorCode::Corrupt => {
-                warn!(verb, uid, reason, %error, "A call failed");
-            }
-            _ => debug!(verb, uid, reason, %error, "A call was refused"),
-        }
-    }
-}
+use crate::{backup, collect, containers, doctor, error::Result, mounts, status};
 
 impl Snapshotd for Api {
     async fn hello(self, _: Context, request: HelloRequest) -> Answer<Hello> {
@@ -422,6 +302,40 @@ impl Snapshotd for Api {
         let wait = Duration::from_millis(request.max_wait_ms);
         let (cursor, events) = (request.cursor.as_deref(), &self.host.events);
         Ok(events.after(cursor, namespace.as_ref(), limit, wait).await)
+    }
+
+    async fn forget(self, _: Context, request: ForgetRequest) -> Answer<Page<ForgetView>> {
+        let subject = match request.all_names {
+            true => "all names".to_owned(),
+            false => request.names.join(" "),
+        };
+        self.change("forget", &subject, |host| async move {
+            retention::forget(&host, &request).await
+        })
+        .await
+    }
+
+    async fn policy_set(self, _: Context, request: PolicySetRequest) -> Answer<PolicyView> {
+        let subject = request.name.clone();
+        self.change("policy-set", &subject, |host| async move {
+            policies::set(&host, &request).await
+        })
+        .await
+    }
+
+    async fn policy_list(self, _: Context, request: PolicyListRequest) -> Answer<Page<PolicyView>> {
+        self.ask("policies", |host| async move {
+            policies::list(&host, &request).await
+        })
+        .await
+    }
+
+    async fn policy_remove(self, _: Context, request: PolicyRequest) -> Answer<PolicyView> {
+        let subject = request.name.clone();
+        self.change("policy-remove", &subject, |host| async move {
+            policies::remove(&host, &request).await
+        })
+        .await
     }
 
     async fn collect_start(self, _: Context, request: CollectRequest) -> Answer<JobStarted> {

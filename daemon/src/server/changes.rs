@@ -13,7 +13,7 @@ use super::{
     naming::force,
     parse,
 };
-use crate::{blocking, clock, error::Result, events::Event, expiry, host::Host, mounts, views};
+use crate::{blocking, clock, error::Result, events::Event, host::Host, mounts, removal, views};
 
 pub(super) async fn remove(host: &Arc<Host>, request: &RemoveRequest) -> Result<Removed> {
     let namespace = parse::namespace(&request.namespace)?;
@@ -29,17 +29,32 @@ pub(super) async fn remove(host: &Arc<Host>, request: &RemoveRequest) -> Result<
         Ok::<_, snap_store::Error>(ids)
     })
     .await?;
-    expiry::remove_by(host, &ids, force(request.force)).await?;
+    removal::remove_by(host, &ids, force(request.force)).await?;
     Ok(Removed {
         ids: ids.iter().map(ToString::to_string).collect(),
     })
 }
 
 pub(super) async fn set_ttl(host: &Arc<Host>, request: &TtlRequest) -> Result<SnapshotView> {
-    let expires_at = parse::expiry(request.ttl, host.config.default_ttl, clock::now())?;
+    let (ttl, unused) = (request.ttl, request.unused);
+    if ttl.is_none() && unused.is_none() {
+        let message = "Neither a time to live nor a time without use is given";
+        return Err(parse::usage("invalid-ttl", message));
+    }
+    let by_age = ttl.map(|ttl| parse::expiry(ttl, host.config.default_ttl, clock::now()));
+    let (by_age, unused) = (by_age.transpose()?, unused.map(parse::unused).transpose()?);
     let record = resolve(host, &request.namespace, &request.reference).await?;
     let (catalogue, id) = (Arc::clone(&host.catalogue), record.id);
-    blocking(move || catalogue.set_expiry(&id, expires_at)).await?;
+    blocking(move || {
+        if let Some(expires_at) = by_age {
+            catalogue.set_expiry(&id, expires_at)?;
+        }
+        match unused {
+            Some(seconds) => catalogue.set_unused(&id, seconds, clock::now()),
+            None => Ok(()),
+        }
+    })
+    .await?;
     changed(host, "ttl", &request.reference, &record);
     view(host, id).await
 }

@@ -142,8 +142,8 @@ impl Measure {
         let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         match self {
             Self::Created => now.saturating_sub(record.created_at),
-            Self::Expires => match record.expires_at {
-                Some(at) if !record.is_pinned => at.saturating_sub(now),
+            Self::Expires => match record.expiry() {
+                Some((at, _)) if !record.is_pinned => at.saturating_sub(now),
                 _ => i64::MAX,
             },
             Self::Size => bytes(record.logical_bytes),

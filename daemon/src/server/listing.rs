@@ -143,8 +143,8 @@ impl Order {
             By::Size => (bytes(record.logical_bytes), String::new()),
             By::Stored => (bytes(record.stored_bytes), String::new()),
             By::Expires => {
-                let expires_at = record.expires_at.filter(|_| !record.is_pinned);
-                (expires_at.unwrap_or(i64::MAX), String::new())
+                let expiry = record.expiry().filter(|_| !record.is_pinned);
+                (expiry.map_or(i64::MAX, |(at, _)| at), String::new())
             }
             // What has no name stands behind what has one.
             By::Name => match record.names.iter().chain(&record.versions).next() {

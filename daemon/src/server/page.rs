@@ -33,6 +33,11 @@ impl<T: Serialize> PageBuilder<T> {
         self.items.len() >= self.limit || self.bytes >= PAGE_BYTES
     }
 
+    /// How many more items there may be.
+    pub(super) fn room(&self) -> usize {
+        self.limit.saturating_sub(self.items.len())
+    }
+
     /// Adds an item; `cursor` is where to go on after it.
     pub(super) fn push(&mut self, item: T, cursor: String) {
         self.bytes += serde_json::to_vec(&item).map_or(0, |json| json.len());

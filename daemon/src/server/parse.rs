@@ -206,6 +206,24 @@ pub(super) fn expiry(ttl: Ttl, default: Option<Duration>, now: i64) -> Result<Op
     Ok(seconds.map(|seconds| now.saturating_add_unsigned(seconds)))
 }
 
+/// How long a snapshot may go without a use, in seconds; `None` for ever.
+pub(super) fn unused(ttl: Ttl) -> Result<Option<u64>> {
+    match ttl {
+        Ttl::Never => Ok(None),
+        Ttl::Seconds(seconds) if (1..=Config::MAX_TTL_SECONDS).contains(&seconds) => {
+            Ok(Some(seconds))
+        }
+        Ttl::Seconds(seconds) => {
+            let message = format!("{seconds} s without a use are not between 1 s and 100 years");
+            Err(usage("invalid-ttl", message))
+        }
+        Ttl::Default => {
+            let message = "There is no default for how long a snapshot may go without a use";
+            Err(usage("invalid-ttl", message))
+        }
+    }
+}
+
 /// How many items a page may have; 0 asks for as many as there may be.
 pub(super) fn page_limit(limit: u32) -> usize {
     let limit = match limit {

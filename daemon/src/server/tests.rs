@@ -76,6 +76,7 @@ fn create(source: CreateSource) -> CreateRequest {
         source,
         name: None,
         ttl: Ttl::Default,
+        unused_seconds: None,
         labels: BTreeMap::new(),
         exclude: Vec::new(),
         include_mounts: Vec::new(),
@@ -235,10 +236,12 @@ async fn a_snapshot_is_listed_shown_changed_and_removed() {
     let request = TtlRequest {
         namespace: "default".to_owned(),
         reference: id[..8].to_owned(),
-        ttl: Ttl::Seconds(60),
+        ttl: Some(Ttl::Seconds(60)),
+        unused: Some(Ttl::Seconds(30)),
     };
     let view = client.ttl_set(context(), request).await.unwrap().unwrap();
     assert!(view.expires_at.is_some() && !view.expired);
+    assert_eq!(view.expires_by, Some(snap_api::ExpiryCause::Unused));
     let request = TagRequest {
         namespace: "default".to_owned(),
         reference: "app".to_owned(),

@@ -12,7 +12,7 @@ use std::{
 
 use snap_api::{
     Copied, CopyRequest, CreateRequest, CreateSource as WireSource, ErrorCode, ErrorReport,
-    JobOutcome, JobStarted, MemoryWish, NetworkChoice, RepairRequest, RestoreRequest, Verdict,
+    JobOutcome, JobStarted, MemoryWish, NetworkChoice, RepairRequest, RestoreRequest, Ttl, Verdict,
     VerifyRequest,
 };
 use snap_fs::verify::Depth;
@@ -80,6 +80,7 @@ pub(super) async fn check(
         source: CreateSource::Container(container.clone()),
         name: None,
         expires_at: None,
+        unused_seconds: None,
         labels: BTreeMap::new(),
         exclude: Vec::new(),
         include_mounts: Vec::new(),
@@ -100,12 +101,19 @@ fn create_plan(host: &Host, peer: Peer, request: CreateRequest) -> Result<Create
             CreateSource::Path(parse::host_path(&path)?)
         }
     };
+    let unused_seconds = request.unused_seconds.map(Ttl::Seconds);
+    let unused_seconds = unused_seconds.map(parse::unused).transpose()?.flatten();
+    let ttl = match (request.ttl, unused_seconds) {
+        (Ttl::Default, Some(_)) => Ttl::Never,
+        (ttl, _) => ttl,
+    };
     Ok(CreatePlan {
         id: SnapshotId::random(),
         namespace: parse::namespace(&request.namespace)?,
         source,
         name: parse::new_name(request.name.as_deref())?,
-        expires_at: parse::expiry(request.ttl, host.config.default_ttl, clock::now())?,
+        expires_at: parse::expiry(ttl, host.config.default_ttl, clock::now())?,
+        unused_seconds,
         labels: request.labels,
         exclude: parse::patterns(request.exclude)?,
         include_mounts: parse::destinations(request.include_mounts)?,

@@ -55,8 +55,8 @@ impl Catalogue {
     }
 
     /// Puts the copy `backup` in the place of the catalogue at `path`, which nobody may have open; that one is kept beside it.
-    /// Nothing in it expires before `earliest_expiry` (seconds since 1970), because it does not know of times that were changed
-    /// after it was made. `Corrupt` or `Incompatible` when it cannot be used; then nothing is changed.
+    /// Nothing in it expires before `earliest_expiry` (seconds since 1970) or is removed by a policy, because it does not know of times
+    /// that were changed and of what was pinned or tagged after it was made. `Corrupt` or `Incompatible` when it cannot be used; then nothing is changed.
     pub fn put_back(backup: &Path, path: &Path, earliest_expiry: i64) -> Result<PutBack> {
         let (disk, name) = place::of(path)?;
         Self::put_back_on(&disk, backup, &name, earliest_expiry)
@@ -207,6 +207,16 @@ fn prepare(disk: &dyn Disk, backup: &Path, draft: &Path, earliest_expiry: i64) -
         .execute("DELETE FROM bases", [])
         .map_err(explain)?;
     let sql = "UPDATE snapshots SET expires_at = max(expires_at, ?)";
+    connection
+        .execute(sql, params![earliest_expiry])
+        .map_err(explain)?;
+    // A use after the copy was made is not in it.
+    let sql = "UPDATE snapshots SET unused_since = max(coalesce(unused_since, created_at), ? - unused_seconds)
+               WHERE unused_seconds IS NOT NULL";
+    connection
+        .execute(sql, params![earliest_expiry])
+        .map_err(explain)?;
+    let sql = "UPDATE policies SET rests_until = max(rests_until, ?)";
     connection
         .execute(sql, params![earliest_expiry])
         .map_err(explain)?;

@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::{
     Catalogue, Failure, Force, MemoryMark, MoveCause, SnapshotRecord, SnapshotState, lookup,
-    naming, rows, users, versions,
+    naming, quota, rows, users, versions,
 };
 use crate::{
     error::{Error, Result},
@@ -22,12 +22,7 @@ impl Catalogue {
     /// Deleting is on its way out. The record's names are given when the snapshot becomes Active.
     pub fn insert(&self, record: &SnapshotRecord, limit: u64) -> Result<()> {
         self.write("insert a snapshot", |transaction| {
-            let held: i64 = transaction.query_row(
-                "SELECT count(*) FROM snapshots WHERE namespace = ? AND state IN ('creating', 'active')",
-                [record.namespace.as_str()],
-                |row| row.get(0),
-            )?;
-            if held >= rows::stored(limit) {
+            if quota::held(transaction, &record.namespace)?.snapshots >= limit {
                 return Err(Failure::Situation(Error::Limit {
                     what: "Snapshots in the namespace",
                     limit,
@@ -40,8 +35,19 @@ impl Catalogue {
     /// Creating → Active: takes sizes from the manifest, makes it the next version of its name, moves the name and `latest`. A name that has
     /// become immutable meanwhile stays where it is.
     pub fn activate(&self, manifest: &Manifest) -> Result<SnapshotRecord> {
+        self.activate_within(manifest, u64::MAX)
+    }
+
+    /// The same, unless what its namespace has stored would come to more than `stored_bytes_limit` (`Error::Limit`).
+    pub fn activate_within(
+        &self,
+        manifest: &Manifest,
+        stored_bytes_limit: u64,
+    ) -> Result<SnapshotRecord> {
         self.write("activate a snapshot", |transaction| {
             require(transaction, &manifest.id, &[SnapshotState::Creating])?;
+            let (namespace, more_bytes) = (&manifest.namespace, manifest.stored_bytes);
+            quota::require_room(transaction, namespace, more_bytes, stored_bytes_limit)?;
             let memory = MemoryMark::of(manifest);
             let (memory_bytes, memory_failure) = rows::memory_columns(memory.as_ref());
             transaction.execute(
@@ -164,7 +170,7 @@ impl Catalogue {
 }
 
 /// Active or Failed → Deleting, as [`Catalogue::begin_removal`] says.
-fn delete(
+pub(super) fn delete(
     transaction: &Transaction<'_>,
     id: &SnapshotId,
     force: Force,
@@ -198,8 +204,8 @@ fn add(
     transaction.execute(
         "INSERT INTO snapshots (id, namespace, state, reason, labels, source, is_container, image,
          created_at, expires_at, last_used_at, nodes, logical_bytes, stored_bytes, pause_us,
-         memory_bytes, memory_failure)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+         memory_bytes, memory_failure, unused_seconds)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
         params![
             record.id.as_bytes(),
             record.namespace.as_str(),
@@ -218,6 +224,7 @@ fn add(
             rows::stored(record.pause_us),
             memory_bytes,
             memory_failure,
+            record.unused_seconds.map(rows::stored),
         ],
     )?;
     Ok(())
@@ -266,6 +273,9 @@ fn described(manifest: &Manifest) -> SnapshotRecord {
         image,
         created_at: manifest.created_at,
         expires_at: manifest.expires_at,
+        unused_seconds: None,
+        unused_since: None,
+        is_used: false,
         last_used_at: None,
         nodes: manifest.root.nodes,
         logical_bytes: manifest.logical_bytes,

@@ -95,16 +95,20 @@ impl Catalogue {
         })
     }
 
-    /// Active and Failed snapshots that are not pinned and expired before `now`, the longest expired first.
+    /// Active and Failed snapshots that are not pinned and have expired at `now`, the longest expired first.
     pub fn expired(&self, now: i64) -> Result<Vec<SnapshotRecord>> {
-        self.read("list expired snapshots", |transaction| {
+        let may_have = self.read("list expired snapshots", |transaction| {
             rows::snapshots(
                 transaction,
-                "WHERE expires_at <= ? AND NOT is_pinned AND state IN ('active', 'failed')
-                 ORDER BY expires_at, id",
+                "WHERE (expires_at <= ? OR unused_seconds IS NOT NULL) AND NOT is_pinned
+                 AND state IN ('active', 'failed')",
                 [now],
             )
-        })
+        })?;
+        let have = may_have.into_iter().filter(|one| one.has_expired(now));
+        let mut expired: Vec<_> = have.collect();
+        expired.sort_unstable_by_key(|one| (one.expiry().map(|(at, _)| at), one.id));
+        Ok(expired)
     }
 
     /// Number of snapshots by state; every state is there.

@@ -50,6 +50,18 @@ impl Catalogue {
         })
     }
 
+    /// Sets how long a snapshot may go without a use, in seconds, counted from `now` (seconds since 1970) at the earliest.
+    pub fn set_unused(&self, id: &SnapshotId, unused_seconds: Option<u64>, now: i64) -> Result<()> {
+        self.write("set a time without use", |transaction| {
+            require(transaction, id, &[Creating, Active, Failed])?;
+            transaction.execute(
+                "UPDATE snapshots SET unused_seconds = ?2, unused_since = ?3 WHERE id = ?1",
+                params![id.as_bytes(), unused_seconds.map(rows::stored), now],
+            )?;
+            Ok(())
+        })
+    }
+
     /// Gives a snapshot, which must be Active, all of these names or none; `now` in seconds since 1970. A name that another one has is
     /// moved; `Naming` when that is immutable. What is immutable already stays so.
     pub fn set_names(
@@ -156,16 +168,23 @@ impl Catalogue {
     /// Notes that a snapshot was used.
     pub fn touch(&self, id: &SnapshotId, now: i64) -> Result<()> {
         self.write("note a use", |transaction| {
-            let touched = transaction.execute(
-                "UPDATE snapshots SET last_used_at = ?2 WHERE id = ?1",
-                params![id.as_bytes(), now],
-            )?;
-            match touched {
+            match touch(transaction, id, now)? {
                 0 => Err(Failure::Situation(lookup::not_found(id))),
                 _ => Ok(()),
             }
         })
     }
+}
+
+/// Notes that a snapshot was used, and returns how many there are. A clock that went back makes no use older.
+pub(super) fn touch(
+    transaction: &Transaction<'_>,
+    id: &SnapshotId,
+    now: i64,
+) -> Result<usize, Failure> {
+    let sql =
+        "UPDATE snapshots SET last_used_at = max(coalesce(last_used_at, ?2), ?2) WHERE id = ?1";
+    Ok(transaction.execute(sql, params![id.as_bytes(), now])?)
 }
 
 /// Makes a name point to a snapshot, wherever it pointed before; where `latest` goes is noted.

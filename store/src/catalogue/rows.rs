@@ -18,7 +18,10 @@ const COLUMNS: &str = "id, namespace, state, reason, labels, source, is_containe
     (SELECT group_concat(name || ':' || tag, ' ') FROM names WHERE names.snapshot = snapshots.id),
     (SELECT group_concat(name || ':' || tag, ' ') FROM names WHERE names.snapshot = snapshots.id AND is_immutable),
     (SELECT group_concat(name || ':' || version, ' ') FROM versions WHERE versions.snapshot = snapshots.id),
-    is_pinned, memory_bytes, memory_failure";
+    is_pinned, unused_seconds,
+    EXISTS (SELECT 1 FROM containers WHERE containers.snapshot = snapshots.id)
+        OR EXISTS (SELECT 1 FROM mounts WHERE mounts.snapshot = snapshots.id),
+    unused_since, memory_bytes, memory_failure";
 
 /// The snapshots that `rest` (everything after FROM) selects.
 pub(super) fn snapshots(
@@ -67,7 +70,13 @@ fn snapshot(row: &Row<'_>) -> Result<SnapshotRecord, Failure> {
         immutable: names(row.get(16)?)?,
         versions: names(row.get(17)?)?,
         is_pinned: row.get(18)?,
-        memory: memory(row, 19)?,
+        unused_seconds: match row.get::<_, Option<i64>>(19)? {
+            Some(_) => Some(count(row, 19)?),
+            None => None,
+        },
+        is_used: row.get(20)?,
+        unused_since: row.get(21)?,
+        memory: memory(row, 22)?,
     })
 }
 

@@ -4,9 +4,13 @@ mod crash;
 mod damage;
 mod faults;
 mod file;
+mod forget;
 mod model;
 mod names;
+mod policies;
+mod quota;
 mod remains;
+mod unused;
 mod users;
 mod vfs;
 
@@ -58,6 +62,9 @@ fn record(id: SnapshotId, created_at: i64) -> SnapshotRecord {
         image: None,
         created_at,
         expires_at: Some(created_at + 100),
+        unused_seconds: None,
+        unused_since: None,
+        is_used: false,
         last_used_at: None,
         nodes: 0,
         logical_bytes: 0,
@@ -216,7 +223,9 @@ fn removal_takes_all_or_none() {
         "{error}"
     );
     assert_eq!(resolve(&catalogue, "app").unwrap(), id(1));
-    catalogue.remove_container(&namespace(), "clone").unwrap();
+    catalogue
+        .remove_container(&namespace(), "clone", NOW)
+        .unwrap();
     remove(&catalogue, &[id(1), id(2), id(1)]).unwrap();
     assert!(resolve(&catalogue, "app").is_err());
     catalogue.finish_removal(&id(1)).unwrap();

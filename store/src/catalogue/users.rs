@@ -6,7 +6,7 @@ use rusqlite::{Row, Transaction, params};
 
 use super::{
     Attachment, Catalogue, ContainerRecord, Failure, MountRecord, SnapshotState,
-    lifecycle::require, rows,
+    lifecycle::require, naming, rows,
 };
 use crate::{
     error::{Error, Result},
@@ -59,9 +59,14 @@ impl Catalogue {
         })
     }
 
-    /// Forgets it; `NotFound` when it is not known.
-    pub fn remove_container(&self, namespace: &Namespace, id: &str) -> Result<()> {
+    /// Forgets it, and that its snapshot was used until `now`, in seconds since 1970; `NotFound` when it is not known.
+    pub fn remove_container(&self, namespace: &Namespace, id: &str, now: i64) -> Result<()> {
         self.write("forget a container", |transaction| {
+            let sql = format!("{CONTAINERS} WHERE namespace = ? AND id = ?");
+            let found = rows::collect(transaction, &sql, [namespace.as_str(), id], container)?;
+            for snapshot in found.iter().filter_map(|record| record.snapshot.as_ref()) {
+                naming::touch(transaction, snapshot, now)?;
+            }
             let removed = transaction.execute(
                 "DELETE FROM containers WHERE namespace = ? AND id = ?",
                 [namespace.as_str(), id],
@@ -105,8 +110,8 @@ impl Catalogue {
         })
     }
 
-    /// Forgets it; `NotFound` when it is none.
-    pub fn remove_mount(&self, path: &Path) -> Result<MountRecord> {
+    /// Forgets it, and that its snapshot was used until `now`, in seconds since 1970; `NotFound` when it is none.
+    pub fn remove_mount(&self, path: &Path, now: i64) -> Result<MountRecord> {
         self.write("forget a mount", |transaction| {
             let sql = format!("{MOUNTS} WHERE path = ?");
             let key = [rows::path_bytes(path)];
@@ -116,6 +121,7 @@ impl Catalogue {
                     name: path.display().to_string(),
                 }));
             };
+            naming::touch(transaction, &record.snapshot, now)?;
             transaction.execute("DELETE FROM mounts WHERE path = ?", key)?;
             Ok(record)
         })
@@ -130,7 +136,7 @@ impl Catalogue {
 
     /// Who uses a snapshot.
     pub fn attachments(&self, id: &SnapshotId) -> Result<Vec<Attachment>> {
-        self.read("list users", |transaction| users(transaction, id))
+        self.read("list users", |transaction| of(transaction, id))
     }
 }
 
@@ -139,7 +145,7 @@ pub(super) fn require_unused(
     transaction: &Transaction<'_>,
     id: &SnapshotId,
 ) -> Result<(), Failure> {
-    let users = users(transaction, id)?;
+    let users = of(transaction, id)?;
     if users.is_empty() {
         return Ok(());
     }
@@ -159,7 +165,11 @@ pub(super) fn require_unused(
     }))
 }
 
-fn users(transaction: &Transaction<'_>, id: &SnapshotId) -> Result<Vec<Attachment>, Failure> {
+/// Who uses a snapshot.
+pub(super) fn of(
+    transaction: &Transaction<'_>,
+    id: &SnapshotId,
+) -> Result<Vec<Attachment>, Failure> {
     let sql = format!("{CONTAINERS} WHERE snapshot = ? ORDER BY namespace, id");
     let containers = rows::collect(transaction, &sql, [id.as_bytes()], container)?;
     let sql = format!("{MOUNTS} WHERE snapshot = ? ORDER BY path");

@@ -24,6 +24,9 @@ fn snapshot() -> SnapshotView {
         image: Some("example.org/web:1".to_owned()),
         created_at: "2019-12-31T22:00:00Z".to_owned(),
         expires_at: Some("2020-01-14T22:00:00Z".to_owned()),
+        expires_by: None,
+        unused_seconds: None,
+        in_use: false,
         expired: false,
         last_used_at: None,
         nodes: 2,
@@ -70,6 +73,30 @@ fn a_snapshot_that_never_expires_says_so() {
     };
     assert_eq!(expires_in(&kept, new_year()), "never");
     assert_eq!(expiry(&kept, new_year()), "never");
+}
+
+#[test]
+fn what_expires_when_it_is_unused_says_so() {
+    let unused = SnapshotView {
+        expires_by: Some(ExpiryCause::Unused),
+        unused_seconds: Some(86_400),
+        ..snapshot()
+    };
+    assert_eq!(expires_in(&unused, new_year()), "in 13d 22h if unused");
+    assert_eq!(
+        expiry(&unused, new_year()),
+        "2020-01-14T22:00:00Z (in 13d 22h) if unused"
+    );
+    let told = render_view(&unused, new_year());
+    assert!(told.contains("Unused for  1d at most\n"), "{told}");
+    let used = SnapshotView {
+        expires_at: None,
+        expires_by: None,
+        in_use: true,
+        ..unused
+    };
+    assert_eq!(expires_in(&used, new_year()), "when unused");
+    assert_eq!(expiry(&used, new_year()), "1d after its use has ended");
 }
 
 #[test]

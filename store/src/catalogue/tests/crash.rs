@@ -14,7 +14,7 @@ use crate::disk::doubles::{Outcome, conclude, seeds};
 pub(super) type Change = fn(&Catalogue) -> Result<()>;
 
 /// Every change there is, each of which succeeds on what [`prepared`] makes.
-pub(super) const CHANGES: [(&str, Change); 28] = [
+pub(super) const CHANGES: [(&str, Change); 32] = [
     ("insert", |it| it.insert(&record(id(9), 90), LIMIT)),
     ("activate", |it| {
         it.activate(&manifest(id(2), 20, Some("app:v2"))).map(drop)
@@ -25,6 +25,11 @@ pub(super) const CHANGES: [(&str, Change); 28] = [
     }),
     ("begin-expiry", |it| it.begin_expiry(&id(1), i64::MAX)),
     ("finish-removal", |it| it.finish_removal(&id(5))),
+    ("begin-forgetting", |it| {
+        let removed = forget::forget(it, &"thin".parse()?)?;
+        assert_eq!(removed, [1]);
+        Ok(())
+    }),
     ("set-names", |it| {
         let names = ["app:v1".parse()?, "app:latest".parse()?];
         it.set_names(&id(3), &names, Hold::Movable, NOW)
@@ -44,8 +49,15 @@ pub(super) const CHANGES: [(&str, Change); 28] = [
         it.roll_back(&namespace(), &"site".parse()?, RollbackTo::Undo, NOW)
             .map(drop)
     }),
+    ("set-policy", |it| {
+        it.set_policy(&namespace(), &"app".parse()?, &forget::LAST, LIMIT)
+    }),
+    ("remove-policy", |it| {
+        it.remove_policy(&namespace(), &"thin".parse()?).map(drop)
+    }),
     ("pin", |it| it.pin(&id(3))),
     ("unpin", |it| it.unpin(&id(6))),
+    ("set-unused", |it| it.set_unused(&id(1), Some(5), NOW)),
     ("set-expiry", |it| it.set_expiry(&id(1), None)),
     ("set-labels", |it| {
         let set = BTreeMap::from([("large".to_owned(), "x".repeat(9000))]);
@@ -62,13 +74,13 @@ pub(super) const CHANGES: [(&str, Change); 28] = [
         it.complete_containers(&[container("old", id(3))])
     }),
     ("remove-container", |it| {
-        it.remove_container(&namespace(), "old")
+        it.remove_container(&namespace(), "old", NOW)
     }),
     ("insert-mount", |it| {
         it.insert_mount(&mount("/mnt/new", id(3)))
     }),
     ("remove-mount", |it| {
-        it.remove_mount(Path::new("/mnt/old")).map(drop)
+        it.remove_mount(Path::new("/mnt/old"), NOW).map(drop)
     }),
     ("put-base", |it| it.put_base("new", &base(), None, 5)),
     ("use-base", |it| it.use_base("old", 6).map(drop)),
@@ -107,6 +119,8 @@ pub(super) fn prepared(folder: &Path) -> Catalogue {
         (4, Some("app:v3")),
         (5, None),
         (6, Some("site")),
+        (10, Some("thin")),
+        (11, Some("thin")),
     ] {
         active(&catalogue, id(number), i64::from(number), name);
     }
@@ -125,6 +139,9 @@ pub(super) fn prepared(folder: &Path) -> Catalogue {
         .unwrap();
     catalogue.pin(&id(6)).unwrap();
     catalogue
+        .set_policy(&namespace(), &"thin".parse().unwrap(), &forget::LAST, LIMIT)
+        .unwrap();
+    catalogue
         .insert_container(&container("old", id(6)))
         .unwrap();
     catalogue.insert_mount(&mount("/mnt/old", id(6))).unwrap();
@@ -139,6 +156,7 @@ pub(super) fn told(catalogue: &Catalogue) -> String {
     let names = (
         catalogue.counters().unwrap(),
         catalogue.all_moves().unwrap(),
+        catalogue.policies(None).unwrap(),
     );
     format!("{list:?} {users:?} {others:?} {names:?}")
 }

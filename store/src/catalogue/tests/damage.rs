@@ -104,7 +104,11 @@ fn try_told(catalogue: &Catalogue) -> Result<String> {
     let states = catalogue.count_by_state()?;
     let users = (catalogue.containers()?, catalogue.mounts()?);
     let others = (catalogue.bases()?, catalogue.note("new")?);
-    let names = (catalogue.counters()?, catalogue.all_moves()?);
+    let names = (
+        catalogue.counters()?,
+        catalogue.all_moves()?,
+        catalogue.policies(None)?,
+    );
     Ok(format!(
         "{list:?} {by_name:?} {states:?} {users:?} {others:?} {names:?}"
     ))

@@ -134,7 +134,7 @@ fn a_catalogue_of_a_later_release_is_left_alone() {
     let (catalogue, folder) = catalogue();
     catalogue
         .lock()
-        .pragma_update(None, "user_version", 7)
+        .pragma_update(None, "user_version", 99)
         .unwrap();
     drop(catalogue);
     let error = Catalogue::open(&folder.path().join("catalogue.db")).unwrap_err();
@@ -142,8 +142,8 @@ fn a_catalogue_of_a_later_release_is_left_alone() {
         matches!(
             error,
             Error::Incompatible {
-                found: 7,
-                supported: 4,
+                found: 99,
+                supported: 6,
                 ..
             }
         ),

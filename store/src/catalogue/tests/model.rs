@@ -20,6 +20,7 @@ enum Call {
     RemoveName(usize),
     RollBack(usize),
     Undo(usize),
+    Forget(usize, u32),
     Pin(u8),
     Unpin(u8),
     Attach(u8),
@@ -30,6 +31,8 @@ enum Call {
 #[derive(Clone, Default)]
 struct Course {
     last: u64,
+    /// True once `latest` has moved.
+    has_moved: bool,
     versions: BTreeMap<u64, u8>,
     /// Which version `latest` last pointed to.
     pointed: Option<u64>,
@@ -87,6 +90,7 @@ impl Model {
             Call::RemoveName(name) => self.names.remove(NAMES[name]).is_some(),
             Call::RollBack(name) => self.roll_back(name),
             Call::Undo(name) => self.undo(name),
+            Call::Forget(name, last) => self.forget(name, last),
             Call::Pin(id) => {
                 let accepted = self.states.get(&id) == Some(&Active);
                 if accepted {
@@ -138,6 +142,7 @@ impl Model {
     /// `latest` points to a snapshot now, by intent or by a rollback.
     fn pointed(&mut self, name: usize, id: u8, by_intent: bool) {
         let course = &mut self.courses[course_of(name).0];
+        course.has_moved = true;
         let is_it = |(_, holder): &(&u64, &u8)| **holder == id;
         course.pointed = course
             .versions
@@ -178,6 +183,30 @@ impl Model {
         accepted
     }
 
+    /// All versions but the last active ones go, unless somebody holds them.
+    fn forget(&mut self, name: usize, last: u32) -> bool {
+        let course = &self.courses[course_of(name).0];
+        let newest = course.versions.values().rev().copied();
+        let active = newest.filter(|id| self.states[id] == SnapshotState::Active);
+        let forgotten: Vec<u8> = active.skip(last as usize).collect();
+        let mut named = (0..NAMES.len()).filter(|other| course_of(*other) == course_of(name));
+        let is_named = named.any(|other| self.names.contains_key(NAMES[other]));
+        let is_known = course.last > 0 || course.has_moved || is_named;
+        for id in forgotten {
+            let is_named = self.names.values().any(|holder| *holder == id);
+            if !is_named && self.versions_of(id) < 2 {
+                self.begin_removal([id, id]);
+            }
+        }
+        is_known
+    }
+
+    fn versions_of(&self, id: u8) -> usize {
+        let courses = self.courses.iter();
+        let of_course = |course: &Course| course.versions.values().any(|holder| *holder == id);
+        courses.filter(|course| of_course(course)).count()
+    }
+
     fn begin_removal(&mut self, ids: [u8; 2]) -> bool {
         let accepted = ids.iter().all(|id| {
             let state = self.states.get(id);
@@ -211,7 +240,8 @@ fn call() -> impl Strategy<Value = Call> {
         2 => (number.clone(), name.clone()).prop_map(|(id, name)| Call::SetName(id, name)),
         2 => name.clone().prop_map(Call::RemoveName),
         3 => name.clone().prop_map(Call::RollBack),
-        2 => name.prop_map(Call::Undo),
+        2 => name.clone().prop_map(Call::Undo),
+        2 => (name, 1_u32..3).prop_map(|(name, last)| Call::Forget(name, last)),
         1 => number.clone().prop_map(Call::Pin),
         1 => number.clone().prop_map(Call::Unpin),
         2 => number.clone().prop_map(Call::Attach),
@@ -245,10 +275,17 @@ fn run(catalogue: &Catalogue, call: &Call) -> Result<()> {
             let name = NAMES[name].parse().unwrap();
             catalogue.roll_back(&namespace(), &name, to, NOW).map(drop)
         }
+        Call::Forget(name, last) => {
+            let mut thinning = forget::thinning(&NAMES[name].parse()?);
+            thinning.rules.last = last;
+            let judged = catalogue.judge(&thinning)?;
+            let all = judged.iter().map(|one| one.snapshot.id).collect();
+            catalogue.begin_forgetting(&thinning, &all).map(drop)
+        }
         Call::Pin(number) => catalogue.pin(&id(number)),
         Call::Unpin(number) => catalogue.unpin(&id(number)),
         Call::Attach(number) => catalogue.insert_container(&container(&user(number), id(number))),
-        Call::Detach(number) => catalogue.remove_container(&namespace(), &user(number)),
+        Call::Detach(number) => catalogue.remove_container(&namespace(), &user(number), NOW),
     }
 }
 

@@ -10,7 +10,7 @@ fn only_an_active_snapshot_takes_users() {
     let again = catalogue.insert_mount(&mount("/mnt/a", id(1))).unwrap_err();
     assert!(matches!(again, Error::Exists { .. }), "{again}");
     assert_eq!(
-        catalogue.remove_mount(Path::new("/mnt/a")).unwrap(),
+        catalogue.remove_mount(Path::new("/mnt/a"), NOW).unwrap(),
         mount("/mnt/a", id(1))
     );
     remove(&catalogue, &[id(1)]).unwrap();
@@ -39,7 +39,7 @@ fn containers_are_known_until_they_are_forgotten() {
         catalogue.attachments(&id(1)).unwrap(),
         [Attachment::Container(namespace(), "c".to_owned())]
     );
-    catalogue.remove_container(&namespace(), "c").unwrap();
+    catalogue.remove_container(&namespace(), "c", NOW).unwrap();
     let gone = catalogue.complete_containers(&[container("c", id(1))]);
     assert!(matches!(gone, Err(Error::NotFound { .. })));
 }

@@ -1,0 +1,107 @@
+//! What a namespace may hold: a refusal beyond it, a warning before.
+
+use snap_store::{Error as StoreError, Held, Namespace, Result as StoreResult};
+use tracing::warn;
+
+use crate::{config::Config, error::Result, host::Host};
+
+/// From this part of a limit on, in hundredths, a create warns.
+const WARNING_PERCENT: u128 = 80;
+
+/// Refuses a capture in a namespace that has stored as much as it may already.
+pub(crate) fn admit(host: &Host, namespace: &Namespace) -> Result<()> {
+    Ok(require_room(host, namespace, 1)?)
+}
+
+/// Refuses a capture that would store so many more bytes and exceed what its namespace may have stored.
+pub(crate) fn require_room(host: &Host, namespace: &Namespace, more_bytes: u64) -> StoreResult<()> {
+    let limit = stored_bytes_limit(&host.config);
+    let what = "Stored bytes in the namespace";
+    match limit {
+        u64::MAX => Ok(()),
+        limit => {
+            let held_bytes = host.catalogue.held(namespace)?.stored_bytes;
+            match held_bytes.saturating_add(more_bytes) > limit {
+                true => Err(StoreError::Limit { what, limit }),
+                false => Ok(()),
+            }
+        }
+    }
+}
+
+/// The most bytes the snapshots of one namespace may have stored; `u64::MAX` for no limit.
+pub(crate) fn stored_bytes_limit(config: &Config) -> u64 {
+    match config.stored_bytes_per_namespace {
+        0 => u64::MAX,
+        limit => limit,
+    }
+}
+
+/// What is to be said about a namespace that comes near to its limits.
+pub(crate) fn warnings(host: &Host, namespace: &Namespace) -> Vec<String> {
+    match host.catalogue.held(namespace) {
+        Ok(held) => near(&host.config, namespace, held),
+        Err(error) => {
+            warn!(%namespace, %error, "Cannot tell how near a namespace is to its limits");
+            Vec::new()
+        }
+    }
+}
+
+fn near(config: &Config, namespace: &Namespace, held: Held) -> Vec<String> {
+    let limits = [
+        (held.snapshots, config.snapshots_per_namespace, "snapshots"),
+        (
+            held.stored_bytes,
+            stored_bytes_limit(config),
+            "stored bytes",
+        ),
+    ];
+    let is_near =
+        |held: u64, limit: u64| u128::from(held) * 100 >= u128::from(limit) * WARNING_PERCENT;
+    let near = limits
+        .into_iter()
+        .filter(|(held, limit, _)| is_near(*held, *limit));
+    near.map(|(held, limit, what)| {
+        format!("Namespace {namespace} holds {held} {what}, and {limit} at most")
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// **L5** From 80 % of such a limit on, the answer of each create carries a warning that says how much is held.
+    #[test]
+    fn a_namespace_near_its_limits_is_told() {
+        let config = Config {
+            snapshots_per_namespace: 10,
+            stored_bytes_per_namespace: 1000,
+            ..Config::default()
+        };
+        let namespace: Namespace = "default".parse().unwrap();
+        let told = |snapshots, stored_bytes| {
+            let held = Held {
+                snapshots,
+                stored_bytes,
+            };
+            near(&config, &namespace, held)
+        };
+        assert!(told(7, 799).is_empty());
+        assert_eq!(
+            told(8, 799),
+            ["Namespace default holds 8 snapshots, and 10 at most"]
+        );
+        assert_eq!(
+            told(0, 2000),
+            ["Namespace default holds 2000 stored bytes, and 1000 at most"]
+        );
+        let unlimited = Config::default();
+        let held = Held {
+            snapshots: 1,
+            stored_bytes: u64::MAX / 2,
+        };
+        assert!(near(&unlimited, &namespace, held).is_empty());
+    }
+}
