@@ -160,7 +160,8 @@ async fn capture(
 
     let (draft, base) = bases::ensure(host, draft, &subject, &plan.exclude, job).await?;
     let parts = Parts::open(host, &subject, base, exclude).await?;
-    let (draft, parts) = parts.warm(draft, job).await?;
+    let will_pause = matches!(plan.source, CreateSource::Container(_));
+    let (draft, parts) = parts.warm(draft, will_pause, job).await?;
     let (draft, taken) = take(host, plan, draft, parts, job).await?;
 
     subject.warnings.extend(taken.tree.warnings.iter().cloned());

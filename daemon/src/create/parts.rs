@@ -84,11 +84,17 @@ impl Parts {
         blocking(opening).await
     }
 
-    /// First pass, repeated while much changes under it.
-    pub(super) async fn warm(mut self, draft: Draft, job: &JobHandle) -> Result<(Draft, Self)> {
+    /// First pass; where a pause comes after it, which is to be short, it is repeated while much changes under it.
+    pub(super) async fn warm(
+        mut self,
+        draft: Draft,
+        will_pause: bool,
+        job: &JobHandle,
+    ) -> Result<(Draft, Self)> {
         let job = job.clone();
+        let passes = if will_pause { MAX_WARM_PASSES } else { 1 };
         let warming = move || -> StoreResult<_> {
-            for _ in 0..MAX_WARM_PASSES {
+            for _ in 0..passes {
                 let before = draft.stats().read_bytes;
                 for part in self.each_mut() {
                     let (source, cache) = part.source();
