@@ -219,11 +219,11 @@ impl Walk<'_> {
             if self.progress.is_cancelled() {
                 return Err(Error::Cancelled);
             }
-            buffer.resize(length.min(BUFFER_BYTES) as usize, 0);
-            let filled = reader.read_at(offset, &mut buffer)?;
-            file.write_all_at(&buffer[..filled], offset)
+            buffer.clear();
+            reader.read_into(offset, length.min(BUFFER_BYTES) as usize, &mut buffer)?;
+            file.write_all_at(&buffer, offset)
                 .map_err(Error::io("write", path))?;
-            let end = offset + filled as u64;
+            let end = offset + buffer.len() as u64;
             self.progress.advance(0, end - written);
             written = end;
         }

@@ -7,8 +7,15 @@ use std::sync::Arc;
 
 use crate::{
     Digest, EntryName, LinkTable, Manifest, Meta, Namespace, PackId, Reference, SnapshotId,
-    SnapshotName, collect::tombstones, disk::Source, entry::Entry, error::Result, index, list,
-    pack, page::PageSource, store::format, tree,
+    SnapshotName,
+    collect::tombstones,
+    disk::Source,
+    entry::Entry,
+    error::Result,
+    index, list, pack,
+    page::{ChunkBytes, PageSource},
+    store::format,
+    tree,
 };
 
 /// `store.format`.
@@ -165,28 +172,28 @@ impl Source for Held {
 }
 
 /// Pages that are found under any digest: the first byte of it says which, so that they lead to each other.
-struct Pages(Vec<Arc<[u8]>>);
+struct Pages(Vec<ChunkBytes>);
 
 impl Pages {
     /// A number, then pages after their lengths.
     fn split(bytes: &[u8]) -> (u64, Self) {
         let Some((number, mut rest)) = bytes.split_first_chunk::<8>() else {
-            return (1, Self(vec![Arc::from(bytes)]));
+            return (1, Self(vec![ChunkBytes::new(bytes.to_vec())]));
         };
         let mut pages = Vec::new();
         while let Some((length, after)) = rest.split_first_chunk::<2>() {
             let length = usize::from(u16::from_le_bytes(*length)).min(after.len());
             let (page, after) = after.split_at(length);
-            pages.push(Arc::from(page));
+            pages.push(ChunkBytes::new(page.to_vec()));
             rest = after;
         }
-        pages.push(Arc::from(rest));
+        pages.push(ChunkBytes::new(rest.to_vec()));
         (u64::from_le_bytes(*number), Self(pages))
     }
 }
 
 impl PageSource for Pages {
-    fn page(&self, digest: &Digest) -> Result<Arc<[u8]>> {
+    fn page(&self, digest: &Digest) -> Result<ChunkBytes> {
         let number = usize::from(digest.as_bytes()[0]) % self.0.len();
         Ok(Arc::clone(&self.0[number]))
     }

@@ -57,7 +57,7 @@ pub use manifest::{
 };
 pub use names::{Namespace, Reference, SnapshotName};
 pub use naming::NamingError;
-pub use page::PageSource;
+pub use page::{ChunkBytes, PageSource};
 pub use progress::{Progress, Silent};
 pub use repair::{ChunkKind, Flaw, PackFlaw, Salvage, Survey, TakeChunk, Wanted, recut};
 pub use retention::{Dated, KeepRule, KeepRules};

@@ -8,14 +8,14 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashSet, ops::ControlFlow, ops::Range, sync::Arc};
+use std::{collections::HashSet, ops::ControlFlow, ops::Range};
 
 use crate::{
     bytes::{Decoded, corrupt},
     entry::Content,
     error::{Error, Result},
     ids::Digest,
-    page::{Need, PageSource},
+    page::{ChunkBytes, Need, PageSource},
     store::Store,
 };
 
@@ -74,24 +74,24 @@ impl<S: PageSource> ContentReader<S> {
         }
     }
 
-    /// Fills `buffer` from `offset` on and returns how much it filled; less than asked for only at the end.
-    pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
-        let length = self.size.saturating_sub(offset).min(buffer.len() as u64);
-        let wanted = offset..offset + length;
-        let buffer = &mut buffer[..length as usize];
+    /// Appends `length` bytes from `offset` on to `buffer`, fewer only at the end; after an error it may have some of them.
+    pub fn read_into(&self, offset: u64, length: usize, buffer: &mut Vec<u8>) -> Result<()> {
+        let length = self.size.saturating_sub(offset).min(length as u64);
+        let (wanted, begin) = (offset..offset + length, buffer.len());
+        buffer.reserve(length as usize);
         self.visit(wanted.clone(), &mut |extent| {
             let part = extent.range.start.max(wanted.start)..extent.range.end.min(wanted.end);
-            let target = &mut buffer[bounds(&part, offset)];
+            let place = begin + bounds(&part, offset).start;
+            debug_assert_eq!(place, buffer.len(), "extents follow each other");
             match &extent.chunk {
-                None => target.fill(0),
+                None => buffer.resize(begin + bounds(&part, offset).end, 0),
                 Some(digest) => {
                     let chunk = self.chunk(digest, &extent.range)?;
-                    target.copy_from_slice(&chunk[bounds(&part, extent.range.start)]);
+                    buffer.extend_from_slice(&chunk[bounds(&part, extent.range.start)]);
                 }
             }
             Ok(ControlFlow::Continue(()))
-        })?;
-        Ok(buffer.len())
+        })
     }
 
     /// Runs of data as (offset, length), ascending, neighbours merged; for SEEK_DATA and sparse extraction.
@@ -199,7 +199,7 @@ impl<S: PageSource> ContentReader<S> {
         }
     }
 
-    fn chunk(&self, digest: &Digest, range: &Range<u64>) -> Result<Arc<[u8]>> {
+    fn chunk(&self, digest: &Digest, range: &Range<u64>) -> Result<ChunkBytes> {
         let chunk = self.source.page(digest)?;
         if chunk.len() as u64 != range.end - range.start {
             return Err(corrupt("Chunk", digest)(

@@ -20,21 +20,25 @@ pub(crate) const HEADER_BYTES: usize = 12;
 const MAGIC: [u8; 4] = *b"SNPG";
 const VERSION: u8 = 1;
 
+/// The bytes of a chunk, shared by those who read it. A vector within, because it is what decoding fills: bytes beside the
+/// counters would have to be copied there.
+pub type ChunkBytes = Arc<Vec<u8>>;
+
 /// Where pages come from.
 pub trait PageSource: Send + Sync {
     /// The page's bytes, verified against its digest.
-    fn page(&self, digest: &Digest) -> Result<Arc<[u8]>>;
+    fn page(&self, digest: &Digest) -> Result<ChunkBytes>;
 }
 
 impl PageSource for Store {
-    fn page(&self, digest: &Digest) -> Result<Arc<[u8]>> {
+    fn page(&self, digest: &Digest) -> Result<ChunkBytes> {
         self.get_cached(digest)
     }
 }
 
 impl PageSource for &Draft {
-    fn page(&self, digest: &Digest) -> Result<Arc<[u8]>> {
-        self.get(digest).map(Arc::from)
+    fn page(&self, digest: &Digest) -> Result<ChunkBytes> {
+        self.get(digest).map(Arc::new)
     }
 }
 

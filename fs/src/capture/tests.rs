@@ -92,9 +92,10 @@ impl Folder {
         let Node::File { size, content, .. } = located.entry.node else {
             panic!("it is no file");
         };
-        let mut bytes = vec![0; usize::try_from(size).unwrap()];
+        let mut bytes = Vec::new();
         let reader = ContentReader::new(self.store().clone(), content, size);
-        reader.read_at(0, &mut bytes).unwrap();
+        let length = usize::try_from(size).unwrap();
+        reader.read_into(0, length, &mut bytes).unwrap();
         bytes
     }
 

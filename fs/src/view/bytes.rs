@@ -1,11 +1,8 @@
 //! Bytes of a file on their way to a reader: part of a shared chunk where that is possible, a copy where not.
 
-use std::{
-    ops::{Deref, Range},
-    sync::Arc,
-};
+use std::ops::{Deref, Range};
 
-use snap_store::{ContentReader, Digest, Store};
+use snap_store::{ChunkBytes, ContentReader, Digest, Store};
 
 use super::error::Result;
 
@@ -16,7 +13,7 @@ pub struct Bytes(Source);
 #[derive(Clone, Debug)]
 enum Source {
     Owned(Vec<u8>),
-    Shared(Arc<[u8]>, Range<usize>),
+    Shared(ChunkBytes, Range<usize>),
 }
 
 impl Bytes {
@@ -54,9 +51,12 @@ impl Bytes {
 
     /// Part of a file of many chunks.
     pub(super) fn of_list(reader: &ContentReader, wanted: Range<u64>) -> Result<Self> {
-        let mut buffer = vec![0; (wanted.end - wanted.start) as usize];
-        let filled = reader.read_at(wanted.start, &mut buffer)?;
-        buffer.truncate(filled);
+        let mut buffer = Vec::new();
+        reader.read_into(
+            wanted.start,
+            (wanted.end - wanted.start) as usize,
+            &mut buffer,
+        )?;
         Ok(Self(Source::Owned(buffer)))
     }
 }

@@ -137,9 +137,10 @@ impl Bench {
         let Node::File { size, content, .. } = entry.node else {
             panic!("{entry:?} is no file");
         };
-        let mut bytes = vec![0; usize::try_from(size).unwrap()];
+        let (mut bytes, length) = (Vec::new(), usize::try_from(size).unwrap());
         let reader = ContentReader::new(&self.draft, content, size);
-        assert_eq!(reader.read_at(0, &mut bytes).unwrap(), bytes.len());
+        reader.read_into(0, length, &mut bytes).unwrap();
+        assert_eq!(bytes.len(), length);
         bytes
     }
 

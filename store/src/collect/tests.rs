@@ -120,8 +120,8 @@ pub(crate) fn files_below(store: &Store, root: TreeRef) -> Result<Vec<Vec<u8>>> 
         let Node::File { size, content, .. } = located.entry.node else {
             panic!("there are only files");
         };
-        let mut raw = vec![0; usize::try_from(size).unwrap()];
-        ContentReader::new(store.clone(), content, size).read_at(0, &mut raw)?;
+        let (mut raw, length) = (Vec::new(), usize::try_from(size).unwrap());
+        ContentReader::new(store.clone(), content, size).read_into(0, length, &mut raw)?;
         files.push(raw);
     }
     Ok(files)

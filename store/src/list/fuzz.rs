@@ -24,9 +24,8 @@ pub(crate) fn page(bytes: &[u8]) {
 pub(crate) fn content(pages: impl PageSource, size: u64) {
     let content = Content::List(Digest::from_bytes([0; 32]));
     let reader = ContentReader::new(pages, content, size);
-    let mut buffer = [0; 4096];
     for offset in [0, 1, size / 2, size.saturating_sub(1), u64::MAX] {
-        let _read = reader.read_at(offset, &mut buffer);
+        let _read = reader.read_into(offset, 4096, &mut Vec::new());
         let _next = (reader.next_data(offset), reader.next_hole(offset));
     }
     let _all = (

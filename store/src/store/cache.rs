@@ -1,11 +1,11 @@
 //! Decoded chunks, kept up to a number of bytes.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use quick_cache::sync::DefaultLifecycle;
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter, sync::Cache};
 
-use crate::{error::Result, ids::Digest};
+use crate::{error::Result, ids::Digest, page::ChunkBytes};
 
 /// The limit unless another is set.
 const DEFAULT_BYTES: u64 = 64 << 20;
@@ -22,15 +22,15 @@ const HOT_SHARE: f64 = 0.5;
 #[derive(Clone, Debug)]
 struct ByBytes;
 
-impl Weighter<Digest, Arc<[u8]>> for ByBytes {
-    fn weight(&self, _digest: &Digest, raw: &Arc<[u8]>) -> u64 {
+impl Weighter<Digest, ChunkBytes> for ByBytes {
+    fn weight(&self, _digest: &Digest, raw: &ChunkBytes) -> u64 {
         raw.len() as u64 + 128
     }
 }
 
 /// The cache all handles of a store share.
 pub(super) struct ChunkCache {
-    chunks: Cache<Digest, Arc<[u8]>, ByBytes>,
+    chunks: Cache<Digest, ChunkBytes, ByBytes>,
 }
 
 impl fmt::Debug for ChunkCache {
@@ -66,9 +66,9 @@ impl ChunkCache {
         &self,
         digest: &Digest,
         read: impl FnOnce() -> Result<Vec<u8>>,
-    ) -> Result<Arc<[u8]>> {
+    ) -> Result<ChunkBytes> {
         self.chunks
-            .get_or_insert_with(digest, || read().map(Arc::from))
+            .get_or_insert_with(digest, || read().map(ChunkBytes::new))
     }
 
     /// Limits it to this many bytes.

@@ -10,6 +10,7 @@ use crate::{
     index::Location,
     layout,
     pack::unframe,
+    page::ChunkBytes,
 };
 
 /// How often a chunk is looked for anew because the pack it was in has been rewritten meanwhile.
@@ -33,7 +34,7 @@ impl Store {
     }
 
     /// The same through the bounded cache: decoded once whoever waits.
-    pub fn get_cached(&self, digest: &Digest) -> Result<Arc<[u8]>> {
+    pub fn get_cached(&self, digest: &Digest) -> Result<ChunkBytes> {
         self.inner.cache.get(digest, || self.get(digest))
     }
 

@@ -12,7 +12,7 @@ use crate::entry::{Content, DeviceNumber, EntryName, Meta, Timestamp, Xattr};
 
 /// Pages in memory.
 #[derive(Debug, Default)]
-pub(crate) struct Memory(Mutex<HashMap<Digest, Arc<[u8]>>>);
+pub(crate) struct Memory(Mutex<HashMap<Digest, Arc<Vec<u8>>>>);
 
 impl Memory {
     pub(crate) fn put(&self, page: Vec<u8>) -> Result<Digest> {
@@ -27,7 +27,7 @@ impl Memory {
 }
 
 impl PageSource for &Memory {
-    fn page(&self, digest: &Digest) -> Result<Arc<[u8]>> {
+    fn page(&self, digest: &Digest) -> Result<Arc<Vec<u8>>> {
         let page = self.0.lock().unwrap().get(digest).cloned();
         page.ok_or(Error::NotFound {
             what: "Chunk",
