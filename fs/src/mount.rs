@@ -146,7 +146,7 @@ pub fn unmount(target: &Path) -> Result<()> {
     }
 }
 
-/// Unmounts `target` unless somebody goes on using it; no error when nothing is mounted there. Blocks for up to [`PASSING_USE`].
+/// Unmounts `target` unless somebody goes on using it; no error when nothing is mounted there. Blocks for half a second at most.
 ///
 /// # Errors
 /// [`Error::Busy`] when a process has a file open or its working folder in it; it stays mounted.
