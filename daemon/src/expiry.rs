@@ -66,8 +66,8 @@ async fn look(host: &Arc<Host>, now: i64) {
         }
     };
     for id in left_over {
-        let result = removal::finish(host, id).await;
-        counts.add(id, result.map(drop));
+        let result = removal::finish(host, id, "remove").await;
+        counts.add(id, result);
     }
     for id in expired {
         let task_host = Arc::clone(host);
@@ -196,6 +196,10 @@ mod tests {
         look(&host, 0).await;
         assert!(host.catalogue.list(None, None, 10).unwrap().is_empty());
         assert!(host.store.manifests().unwrap().is_empty());
+        let told = host.events.after(None, None, 9, Duration::ZERO).await;
+        let told = told.events.iter().map(|one| one.subject.clone());
+        let both = [asked_again, cut].map(|id| id.to_string());
+        assert_eq!(told.collect::<Vec<_>>(), both);
     }
 
     #[tokio::test]

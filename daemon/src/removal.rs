@@ -41,10 +41,7 @@ pub(crate) async fn remove_chosen_by<T: Send + 'static>(
     let begin_host = Arc::clone(host);
     let (begun, said) = blocking(move || begin_with_room(&begin_host, begin)).await?;
     for id in begun {
-        if let Some(record) = finish(host, id).await? {
-            let event = Event::new(action, id.to_string()).of(&record.namespace);
-            host.events.tell(event.about(Some(id)));
-        }
+        finish(host, id, action).await?;
     }
     Ok(said)
 }
@@ -59,8 +56,17 @@ fn begin_with_room<T>(host: &Host, begin: impl Fn(&Catalogue) -> StoreResult<T>)
     }
 }
 
-/// The steps of a removal that has begun; doing them twice does no harm. Returns what is gone by this.
-pub(crate) async fn finish(host: &Arc<Host>, id: SnapshotId) -> Result<Option<SnapshotRecord>> {
+/// The steps of a removal that has begun, told as an event of that action; doing them twice does no harm.
+pub(crate) async fn finish(host: &Arc<Host>, id: SnapshotId, action: &'static str) -> Result<()> {
+    if let Some(record) = end(host, id).await? {
+        let event = Event::new(action, id.to_string()).of(&record.namespace);
+        host.events.tell(event.about(Some(id)));
+    }
+    Ok(())
+}
+
+/// Returns what is gone by this.
+async fn end(host: &Arc<Host>, id: SnapshotId) -> Result<Option<SnapshotRecord>> {
     let host = Arc::clone(host);
     blocking(move || {
         host.store.remove_manifest(&id)?;

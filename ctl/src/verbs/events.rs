@@ -21,8 +21,9 @@ const WAIT_MARGIN: Duration = Duration::from_secs(30);
 /// Lists what has happened, and with --follow what happens.
 ///
 /// An event is told for each change of state: the end of every job (create, restore, copy, verify, collect, repair), what is
-/// removed or expires (remove, expire), what changes a snapshot or a name (ttl, label, tag, untag, rollback, pin, unpin), folders
-/// (mount, unmount) and restored containers (start, stop, remove-container, whoever removed it).
+/// removed, expires or is kept by no rule (remove, expire, forget), rules (policy-set, policy-remove), what changes a snapshot
+/// or a name (ttl, label, tag, untag, rollback, pin, unpin), folders (mount, unmount) and restored containers (start, stop,
+/// remove-container, whoever removed it).
 ///
 /// The daemon remembers the last 5000 since it started; its log has all of them.
 #[derive(Debug, Args)]

@@ -50,12 +50,7 @@ impl Api {
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        self.admit()?;
-        let _turn = self
-            .calls
-            .acquire()
-            .await
-            .expect("a connection's calls are never closed");
+        let _turn = self.turn().await?;
         let asked = AbortOnDropHandle::new(tokio::spawn(question(Arc::clone(&self.host))));
         let answer = match asked.await {
             Ok(answer) => answer.map_err(ErrorReport::from),
@@ -75,12 +70,7 @@ impl Api {
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        self.admit()?;
-        let _turn = self
-            .calls
-            .acquire()
-            .await
-            .expect("a connection's calls are never closed");
+        let _turn = self.turn().await?;
         let (uid, begun) = (self.peer.uid, Instant::now());
         info!(verb, subject, uid, "Started a change");
         let answer = self.host.change(change(Arc::clone(&self.host))).await;
@@ -103,6 +93,13 @@ impl Api {
                 Err(error)
             }
         }
+    }
+
+    /// A turn among the calls of the connection.
+    async fn turn(&self) -> Answer<SemaphorePermit<'_>> {
+        self.admit()?;
+        let turn = self.calls.acquire().await;
+        Ok(turn.expect("a connection's calls are never closed"))
     }
 
     /// A place among those who wait.
