@@ -10,10 +10,10 @@ TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 BINARIES := snapshotd snapshotd-mount snapctl
 export PATH := $(TARGET)/tools/bin:$(PATH)
 
-.PHONY: help demo build test test-long test-vm soak bench check fuzz fmt doc install clean
+.PHONY: help demo build test test-long test-vm soak bench bench-peers check fuzz fmt doc install clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Snapshot a real running container and restore it lazily, in a sandbox of its own
 	@scripts/demo
@@ -46,6 +46,12 @@ bench: ## Measure, with a yardstick beside each figure; as root
 	@scripts/setup bench
 	cargo build --locked --release --bins
 	scripts/bench
+
+bench-peers: ## Measure beside restic, borg, squashfs and others, and write docs/benchmarks.md; as root
+	@scripts/setup bench-peers
+	cargo build --locked --release --bins
+	scripts/bench-peers
+	scripts/bench-peers-report
 
 check: ## Format, lints, licences and rooms, documents, systemd units
 	@scripts/setup check
