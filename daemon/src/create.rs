@@ -1,8 +1,8 @@
 //! The recipe of create.
 //!
-//! What is captured is read while it is in use, in two passes: a container stands still for the second one, which
-//! reads metadata alone. A folder of the host is captured by the same two passes without a pause, so files that
-//! are written during its capture may each be of another moment.
+//! A container is read while it is in use, in two passes: it stands still for the second one, which reads metadata alone.
+//! A folder of the host is read in one pass without a pause, so files that are written during its capture may each be of
+//! another moment.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
 
@@ -160,8 +160,6 @@ async fn capture(
 
     let (draft, base) = bases::ensure(host, draft, &subject, &plan.exclude, job).await?;
     let parts = Parts::open(host, &subject, base, exclude).await?;
-    let will_pause = matches!(plan.source, CreateSource::Container(_));
-    let (draft, parts) = parts.warm(draft, will_pause, job).await?;
     let (draft, taken) = take(host, plan, draft, parts, job).await?;
 
     subject.warnings.extend(taken.tree.warnings.iter().cloned());
@@ -184,7 +182,7 @@ async fn capture(
     })
 }
 
-/// The second pass, during the pause when there is one, and the builds after it.
+/// The passes, with the pause before the second when there is one, and the builds after them.
 async fn take(
     host: &Arc<Host>,
     plan: &CreatePlan,
@@ -192,15 +190,19 @@ async fn take(
     parts: Parts,
     job: &JobHandle,
 ) -> Result<(Draft, Taken)> {
-    let (parts, scans, pause_us, images) = match &plan.source {
+    let (draft, parts, scans, pause_us, images) = match &plan.source {
         CreateSource::Path(_) => {
-            let (parts, scans) = parts.scan(job).await?;
-            (parts, scans, 0, Capture::Unwanted)
+            let (draft, parts, scans) = parts.read(draft, job).await?;
+            (draft, parts, scans, 0, Capture::Unwanted)
         }
         CreateSource::Container(container) => {
+            let (draft, parts) = parts.warm(draft, job).await?;
             let images = Capture::prepare(host, &plan.namespace, container, plan.memory).await?;
             job.phase("pause");
-            stand_still(host, plan, container, images, parts.scan(job)).await?
+            let scan = parts.scan(job);
+            let (parts, scans, pause_us, images) =
+                stand_still(host, plan, container, images, scan).await?;
+            (draft, parts, scans, pause_us, images)
         }
     };
     if plan.stop {

@@ -1,11 +1,14 @@
-//! From a live file system to a tree, in two passes, so that the pause does not grow with the data.
+//! From a live file system to a tree. What has to stand still for it is read in two passes, so that the pause does not grow with the data:
 //!
 //! 1. `warm`: while the container runs, put every file's content and remember it by inode and times.
 //! 2. `scan`: while it stands still, walk the metadata alone; files that changed since are kept aside (cloned or copied).
 //! 3. `build`: after the thaw, put what was kept aside and write the trees, over a base if there is one.
+//!
+//! What need not stand still is read in one, `read`, which takes the place of the first two.
 
 mod base;
 mod build;
+mod bytes;
 mod cache;
 mod exclude;
 #[cfg(any(test, feature = "fuzz"))]
@@ -13,7 +16,9 @@ pub(crate) mod fuzz;
 mod graft;
 mod inspect;
 mod overlay;
+mod readers;
 mod scan;
+mod scanned;
 mod spool;
 mod stat;
 mod trust;
@@ -63,17 +68,18 @@ pub struct StatCache {
     spool: Option<PathBuf>,
 }
 
-/// What the second pass found; holds the bytes of changed files.
-#[derive(Debug)]
+/// What was found; after a second pass it holds the bytes of changed files.
+#[derive(Debug, Default)]
 pub struct Scan {
     /// The top first, every other after the one it is in.
-    folders: Vec<scan::ScannedFolder>,
+    folders: Vec<scanned::ScannedFolder>,
     /// How many groups of names there are that are one inode.
     groups: u32,
-    spool: spool::Spool,
+    /// Where a second pass kept bytes aside.
+    spool: Option<spool::Spool>,
     /// For the cache.
     learnt: Vec<(stat::InodeId, cache::Known)>,
-    warnings: scan::Warnings,
+    warnings: scanned::Warnings,
 }
 
 /// A tree in a draft, complete.
@@ -102,8 +108,22 @@ pub fn warm(
 }
 
 /// Second pass: metadata of everything; bytes of what `cache` does not vouch for are kept aside.
-pub fn scan(source: &Source<'_>, cache: &StatCache, progress: &dyn Progress) -> Result<Scan> {
+pub fn scan(source: &Source<'_>, cache: &mut StatCache, progress: &dyn Progress) -> Result<Scan> {
     scan::scan(source, cache, progress)
+}
+
+/// Both passes in one, for what need not stand still: each file is as it was when it was read. What changes each time it is read
+/// is kept as it was last, with a warning.
+///
+/// # Errors
+/// The first file that cannot be read.
+pub fn read(
+    draft: &Draft,
+    source: &Source<'_>,
+    cache: &mut StatCache,
+    progress: &dyn Progress,
+) -> Result<Scan> {
+    scan::read(draft, source, cache, progress)
 }
 
 /// Writes the trees of `scan`, over `base` when the source is an overlay's layer, and completes `cache`.

@@ -87,8 +87,7 @@ fn capture_layer(
         exclude: &exclude,
     };
     let mut cache = StatCache::default();
-    capture::warm(draft, &source, &mut cache, progress)?;
-    let scan = capture::scan(&source, &cache, progress)?;
+    let scan = capture::read(draft, &source, &mut cache, progress)?;
     let tree = capture::build(draft, scan, base, &mut cache, progress)?;
     Ok(BaseRecord {
         root: tree.root,

@@ -1,5 +1,5 @@
 //! The folders one capture reads: the root, and each included bind mount. All of them are warmed before the pause,
-//! scanned within it, and built after it.
+//! scanned within it, and built after it; or, where there is no pause, read and built.
 
 use std::{
     fs::{self, File},
@@ -84,17 +84,11 @@ impl Parts {
         blocking(opening).await
     }
 
-    /// First pass; where a pause comes after it, which is to be short, it is repeated while much changes under it.
-    pub(super) async fn warm(
-        mut self,
-        draft: Draft,
-        will_pause: bool,
-        job: &JobHandle,
-    ) -> Result<(Draft, Self)> {
+    /// First pass, repeated while much changes under it, for the pause after it is to be short.
+    pub(super) async fn warm(mut self, draft: Draft, job: &JobHandle) -> Result<(Draft, Self)> {
         let job = job.clone();
-        let passes = if will_pause { MAX_WARM_PASSES } else { 1 };
         let warming = move || -> StoreResult<_> {
-            for _ in 0..passes {
+            for _ in 0..MAX_WARM_PASSES {
                 let before = draft.stats().read_bytes;
                 for part in self.each_mut() {
                     let (source, cache) = part.source();
@@ -107,6 +101,24 @@ impl Parts {
             Ok((draft, self))
         };
         blocking(warming).await
+    }
+
+    /// Both passes in one, where nothing stands still.
+    pub(super) async fn read(
+        mut self,
+        draft: Draft,
+        job: &JobHandle,
+    ) -> Result<(Draft, Self, Vec<Scan>)> {
+        let job = job.clone();
+        let reading = move || -> StoreResult<_> {
+            let scans = self.each_mut().map(|part| {
+                let (source, cache) = part.source();
+                capture::read(&draft, &source, cache, &job)
+            });
+            let scans = scans.collect::<StoreResult<_>>()?;
+            Ok((draft, self, scans))
+        };
+        blocking(reading).await
     }
 
     /// Second pass: every part's, the root's first.

@@ -14,8 +14,7 @@ use snap_store::{
 use super::{
     CapturedTree, Scan, StatCache,
     base::{BaseFolder, Cursor, Moves, Reader, Removal, group},
-    scan::{ScannedEntry, ScannedFolder, ScannedNode},
-    spool::Spool,
+    scanned::{ScannedEntry, ScannedFolder, ScannedNode},
 };
 
 /// Writes the trees of `scan`.
@@ -27,7 +26,10 @@ pub(super) fn build(
     progress: &dyn Progress,
 ) -> Result<CapturedTree> {
     progress.phase("write");
-    let contents = scan.spool.put_all(draft, progress)?;
+    let contents = match scan.spool {
+        Some(spool) => spool.put_all(draft, progress)?,
+        None => Vec::new(),
+    };
     for (id, known) in scan.learnt {
         cache.put(id, known);
     }
@@ -41,7 +43,6 @@ pub(super) fn build(
             removal: Removal::default(),
         }),
         contents: &contents,
-        spool: &scan.spool,
         bases: vec![None; scan.folders.len()],
         trees: vec![None; scan.folders.len()],
         layouts: Vec::new(),
@@ -69,8 +70,8 @@ struct Base<'a> {
 struct Builder<'a> {
     draft: &'a Draft,
     base: Option<Base<'a>>,
-    contents: &'a [Content],
-    spool: &'a Spool,
+    /// Of what was kept aside, with their sizes.
+    contents: &'a [(Content, u64)],
     /// The base's folder under each folder.
     bases: Vec<Option<BaseFolder>>,
     /// What each folder has become.
@@ -203,11 +204,14 @@ impl Builder<'_> {
                 return output.writer.push(&Entry { name, meta, node });
             }
             ScannedNode::Ready(node) => node,
-            ScannedNode::Kept { number, linked } => Node::File {
-                size: self.spool.size(number),
-                content: self.contents[number],
-                linked,
-            },
+            ScannedNode::Kept { number, linked } => {
+                let (content, size) = self.contents[number];
+                Node::File {
+                    size,
+                    content,
+                    linked,
+                }
+            }
         };
         let size = match node {
             Node::File { size, .. } => size,

@@ -6,12 +6,12 @@
 mod codec;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     fs, io,
     path::{Path, PathBuf},
 };
 
-use snap_store::{Content, Error, Result, Timestamp, Xattr};
+use snap_store::{Content, Draft, Error, Result, Timestamp, Xattr};
 
 use super::{
     StatCache,
@@ -121,10 +121,24 @@ impl StatCache {
         })
     }
 
-    /// What is known of the inode that `stat` sees.
-    pub(super) fn get(&self, stat: &Stat) -> Option<&Known> {
-        let slot = self.slots.get(&stat.id)?;
-        slot.known.vouches_for(stat).then_some(&slot.known)
+    /// What is known of the inode that `stat` sees, if all of what it holds is in the store or in `draft`: it counts as met then. What was
+    /// remembered at an earlier capture may have been collected since, and is forgotten when it was.
+    pub(super) fn confirm(&mut self, draft: &Draft, stat: &Stat) -> Result<Option<&Known>> {
+        let Entry::Occupied(mut entry) = self.slots.entry(stat.id) else {
+            return Ok(None);
+        };
+        let slot = entry.get_mut();
+        if !slot.known.vouches_for(stat) {
+            return Ok(None);
+        }
+        if let Payload::File(content) = &slot.known.payload
+            && !draft.has_content(content, stat.size)?
+        {
+            entry.remove();
+            return Ok(None);
+        }
+        slot.is_met = true;
+        Ok(Some(&entry.into_mut().known))
     }
 
     /// What is known of the inode that `stat` sees, unless that is content the first pass has not found whole in the store: what was
@@ -145,18 +159,6 @@ impl StatCache {
         for slot in self.slots.values_mut() {
             slot.is_met = false;
         }
-    }
-
-    /// Marks the inode as met, so that it is saved.
-    pub(super) fn meet(&mut self, id: InodeId) {
-        if let Some(slot) = self.slots.get_mut(&id) {
-            slot.is_met = true;
-        }
-    }
-
-    /// Forgets an inode.
-    pub(super) fn forget(&mut self, id: InodeId) {
-        self.slots.remove(&id);
     }
 
     /// Remembers an inode.
@@ -196,6 +198,11 @@ mod tests {
         }
     }
 
+    fn knows(cache: &StatCache, stat: &Stat) -> bool {
+        let slot = cache.slots.get(&stat.id);
+        slot.is_some_and(|slot| slot.known.vouches_for(stat))
+    }
+
     fn cache_of(stat: &Stat) -> StatCache {
         let mut cache = StatCache::default();
         let content = Content::Chunk(Digest::of(b"x"));
@@ -210,12 +217,12 @@ mod tests {
         let path = folder.path().join("cache");
         cache_of(&stat).save(&path).unwrap();
         let loaded = StatCache::load(&path);
-        assert!(loaded.get(&stat).is_some());
+        assert!(knows(&loaded, &stat));
         let mut changed = stat;
         changed.changed.nanoseconds ^= 1;
-        assert!(loaded.get(&changed).is_none());
+        assert!(!knows(&loaded, &changed));
         let kind = Kind::Symlink;
-        assert!(loaded.get(&Stat { kind, ..stat }).is_none());
+        assert!(!knows(&loaded, &Stat { kind, ..stat }));
     }
 
     #[test]
@@ -224,7 +231,7 @@ mod tests {
         let path = folder.path().join("cache");
         cache_of(&stat).save(&path).unwrap();
         StatCache::load(&path).save(&path).unwrap();
-        assert!(StatCache::load(&path).get(&stat).is_none());
+        assert!(!knows(&StatCache::load(&path), &stat));
     }
 
     #[test]

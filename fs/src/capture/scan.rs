@@ -1,128 +1,98 @@
-//! The second pass: the metadata of everything, and the bytes of what the cache does not vouch for.
+//! The metadata of everything, and the bytes of what the cache does not vouch for: kept aside while the source stands still, or read
+//! at once where nothing has to.
 //!
 //! What is unchanged costs one `statx`, and a listing for each folder.
 
-use std::{
-    collections::HashMap,
-    os::fd::AsFd,
-    path::{Path, PathBuf},
-};
+use std::{collections::HashMap, path::PathBuf};
 
 use rustix::io::Errno;
-use snap_store::{Content, EntryName, Error, Meta, Node, Progress, Result, Timestamp, Xattr};
+use snap_store::{
+    Content, Draft, EntryName, Error, Meta, Node, Progress, Result, Timestamp, Xattr,
+};
 
 use super::{
     Scan, Source, SourceKind, StatCache,
+    bytes::{Bytes, fill_in},
     cache::{Known, Payload},
     inspect::{Held, xattrs_of},
     overlay::{Marks, is_whiteout, read_marks},
+    readers::{Manner, Reader, Reading},
+    scanned::{ScannedEntry, ScannedFolder, ScannedNode, Seen},
     spool::Spool,
     stat::{InodeId, Kind, Stat},
-    trust::{is_settled, is_trusted, now},
+    trust::{Trust, is_settled, is_trusted, now},
     walk::{Met, Visitor, walk},
 };
-
-/// How often a file that changes while it is kept is read again. A source that stands still needs it once.
-const ATTEMPTS: usize = 3;
-
-/// Warnings that are told one by one.
-const MAX_WARNINGS: usize = 100;
-
-/// A folder that was met; its number is its place in [`Scan`].
-#[derive(Debug)]
-pub(super) struct ScannedFolder {
-    pub(super) meta: Meta,
-    /// Hides what the layers below have in it.
-    pub(super) is_opaque: bool,
-    holds_file_whiteouts: bool,
-    pub(super) entries: Vec<ScannedEntry>,
-}
-
-/// A name that was met.
-#[derive(Debug)]
-pub(super) struct ScannedEntry {
-    pub(super) name: EntryName,
-    /// Of no meaning for folders, which have their own, and for whiteouts.
-    pub(super) meta: Meta,
-    pub(super) node: ScannedNode,
-    /// Number of the group of names that are one inode.
-    pub(super) group: Option<u32>,
-}
-
-/// What is behind a name that was met.
-#[derive(Clone, Debug)]
-pub(super) enum ScannedNode {
-    /// Complete.
-    Ready(Node),
-    /// A file whose bytes are kept aside.
-    Kept {
-        /// Their number in the spool.
-        number: usize,
-        /// True when the file has several names.
-        linked: bool,
-    },
-    /// The folder of this number.
-    Folder(usize),
-    /// A deleted name.
-    Whiteout,
-}
-
-/// Warnings for people, not more of them than can be read.
-#[derive(Debug, Default)]
-pub(super) struct Warnings {
-    told: Vec<String>,
-    more: usize,
-}
-
-impl Warnings {
-    pub(super) fn push(&mut self, path: &Path, what: &str) {
-        if self.told.len() < MAX_WARNINGS {
-            self.told.push(format!("{}: {what}", path.display()));
-        } else {
-            self.more += 1;
-        }
-    }
-
-    pub(super) fn into_told(mut self) -> Vec<String> {
-        if self.more > 0 {
-            self.told.push(format!("and {} more", self.more));
-        }
-        self.told
-    }
-}
 
 /// Does the second pass.
 pub(super) fn scan(
     source: &Source<'_>,
-    cache: &StatCache,
+    cache: &mut StatCache,
     progress: &dyn Progress,
 ) -> Result<Scan> {
     progress.phase("scan");
+    let spool = Spool::new(source.folder, cache.spool_folder());
     let mut scanner = Scanner {
         kind: source.kind,
         cache,
         trusts: is_trusted(source.folder)?,
         linked: HashMap::new(),
+        bytes: Bytes::Aside(spool),
         progress,
-        scan: Scan {
-            folders: Vec::new(),
-            groups: 0,
-            spool: Spool::new(source.folder, cache.spool_folder()),
-            learnt: Vec::new(),
-            warnings: Warnings::default(),
-        },
+        scan: Scan::default(),
     };
     walk(source, &mut scanner, progress)?;
+    if let Bytes::Aside(spool) = scanner.bytes {
+        scanner.scan.spool = Some(spool);
+    }
     Ok(scanner.scan)
 }
 
-struct Scanner<'a> {
+/// Does all of it in one pass.
+pub(super) fn read(
+    draft: &Draft,
+    source: &Source<'_>,
+    cache: &mut StatCache,
+    progress: &dyn Progress,
+) -> Result<Scan> {
+    progress.phase("read");
+    cache.begin();
+    let trust = Trust::begin(source.folder)?;
+    let reader = Reader {
+        draft,
+        trust,
+        manner: Manner::Strict,
+        progress,
+    };
+    let (mut scan, read) = reader.run(|queue| {
+        let mut scanner = Scanner {
+            kind: source.kind,
+            cache: &mut *cache,
+            trusts: trust.is_some(),
+            linked: HashMap::new(),
+            bytes: Bytes::Now { draft, queue },
+            progress,
+            scan: Scan::default(),
+        };
+        walk(source, &mut scanner, progress)?;
+        Ok(scanner.scan)
+    })?;
+    if trust.is_some() {
+        let known = |(_, reading): &(_, Reading)| Some((reading.stat.id, reading.known()?));
+        scan.learnt.extend(read.iter().filter_map(known));
+    }
+    fill_in(&mut scan.folders, source.kind, read, &mut scan.warnings);
+    Ok(scan)
+}
+
+struct Scanner<'a, 'q> {
     kind: SourceKind,
-    cache: &'a StatCache,
+    cache: &'a mut StatCache,
     /// False where times prove nothing.
     trusts: bool,
     /// What was made of inodes with several names.
     linked: HashMap<InodeId, Linked>,
+    bytes: Bytes<'a, 'q>,
     progress: &'a dyn Progress,
     scan: Scan,
 }
@@ -133,14 +103,7 @@ struct Linked {
     xattrs: Vec<Xattr>,
 }
 
-/// What was read of an inode.
-struct Seen {
-    stat: Stat,
-    xattrs: Box<[Xattr]>,
-    node: ScannedNode,
-}
-
-impl Visitor for Scanner<'_> {
+impl Visitor for Scanner<'_, '_> {
     fn folder(&mut self, met: &Met<'_>, number: usize) -> Result<()> {
         let raw = self.folder_xattrs(met)?;
         let (marks, xattrs) = read_marks(self.kind, &raw);
@@ -158,7 +121,7 @@ impl Visitor for Scanner<'_> {
             let (node, group) = (linked.node.clone(), linked.group);
             return self.push(met, meta, node, Some(group));
         }
-        let seen = match self.recall(met.stat) {
+        let seen = match self.recall(met.stat)? {
             Some(seen) => seen,
             None => match self.look(met) {
                 Ok(seen) => seen,
@@ -206,7 +169,7 @@ impl Visitor for Scanner<'_> {
     }
 }
 
-impl Scanner<'_> {
+impl Scanner<'_, '_> {
     fn push(
         &mut self,
         met: &Met<'_>,
@@ -245,7 +208,7 @@ impl Scanner<'_> {
     }
 
     fn folder_xattrs(&mut self, met: &Met<'_>) -> Result<Box<[Xattr]>> {
-        if let Some(known) = self.known(met.stat) {
+        if let Some(known) = self.known(met.stat)? {
             return Ok(known.xattrs.clone());
         }
         let moment = now();
@@ -255,25 +218,32 @@ impl Scanner<'_> {
         Ok(xattrs)
     }
 
-    fn known(&self, stat: &Stat) -> Option<&Known> {
-        self.trusts
-            .then(|| self.cache.get_confirmed(stat))
-            .flatten()
+    fn known(&mut self, stat: &Stat) -> Result<Option<&Known>> {
+        match &self.bytes {
+            _ if !self.trusts => Ok(None),
+            Bytes::Aside(_) => Ok(self.cache.get_confirmed(stat)),
+            Bytes::Now { draft, .. } => self.cache.confirm(draft, stat),
+        }
     }
 
     /// What the cache has of an inode.
-    fn recall(&self, stat: &Stat) -> Option<Seen> {
-        let known = self.known(stat)?;
+    fn recall(&mut self, stat: &Stat) -> Result<Option<Seen>> {
+        let Some(known) = self.known(stat)? else {
+            return Ok(None);
+        };
         let node = match &known.payload {
-            Payload::Nothing => ScannedNode::Ready(special_node(stat)?),
+            Payload::Nothing => match special_node(stat) {
+                Some(node) => ScannedNode::Ready(node),
+                None => return Ok(None),
+            },
             Payload::File(content) => file_node(stat, *content),
             Payload::Symlink(target) => ScannedNode::Ready(Node::Symlink(target.clone())),
         };
-        Some(Seen {
+        Ok(Some(Seen {
             stat: *stat,
             xattrs: known.xattrs.clone(),
             node,
-        })
+        }))
     }
 
     /// Reads what there is to an inode that is not a folder.
@@ -282,7 +252,13 @@ impl Scanner<'_> {
         let held = Held::new(met.folder, met.name)
             .map_err(|error| Error::io("open", met.path())(error))?;
         if held.stat.kind == Kind::File {
-            return self.look_at_file(met, &held, moment);
+            let warnings = &mut self.scan.warnings;
+            let seen = self.bytes.take(self.kind, met, held, warnings)?;
+            if let ScannedNode::Ready(_) = seen.node {
+                let empty = Payload::File(Content::Hole);
+                self.learn(&seen.stat, moment, &seen.xattrs, empty);
+            }
+            return Ok(seen);
         }
         let xattrs = held
             .xattrs()
@@ -303,39 +279,6 @@ impl Scanner<'_> {
             xattrs,
             node: ScannedNode::Ready(node),
         })
-    }
-
-    /// Keeps a file's bytes aside.
-    fn look_at_file(&mut self, met: &Met<'_>, held: &Held, moment: Timestamp) -> Result<Seen> {
-        let io = |op| move |error: Errno| Error::io(op, met.path())(error);
-        let file = held.open().map_err(io("open"))?;
-        let mut stat = Stat::of_fd(file.as_fd()).map_err(io("inspect"))?;
-        if stat.size == 0 {
-            let xattrs = xattrs_of(file.as_fd()).map_err(io("read the attributes of"))?;
-            self.learn(&stat, moment, &xattrs, Payload::File(Content::Hole));
-            let node = file_node(&stat, Content::Hole);
-            return Ok(Seen { stat, xattrs, node });
-        }
-        for attempt in 1.. {
-            let xattrs = xattrs_of(file.as_fd()).map_err(io("read the attributes of"))?;
-            let (number, is_whole) = self.scan.spool.keep(&file, &stat, &met.path())?;
-            let after = Stat::of_fd(file.as_fd()).map_err(io("inspect"))?;
-            if is_whole && after.is_unchanged(&stat) {
-                let linked = stat.is_linked();
-                let node = ScannedNode::Kept { number, linked };
-                return Ok(Seen { stat, xattrs, node });
-            }
-            if attempt == ATTEMPTS {
-                let what = "changed while it was read; parts of it may be of different times";
-                self.scan.warnings.push(&met.path(), what);
-                let linked = stat.is_linked();
-                let node = ScannedNode::Kept { number, linked };
-                return Ok(Seen { stat, xattrs, node });
-            }
-            self.scan.spool.forget_last()?;
-            stat = after;
-        }
-        unreachable!("the last attempt returns")
     }
 
     /// Remembers for the next capture what did not have to be kept aside.
@@ -393,7 +336,8 @@ fn is_gone(error: &Error) -> bool {
     Errno::from_io_error(source).is_some_and(|errno| gone.contains(&errno))
 }
 
-fn file_node(stat: &Stat, content: Content) -> ScannedNode {
+/// The node of a file with this content.
+pub(super) fn file_node(stat: &Stat, content: Content) -> ScannedNode {
     ScannedNode::Ready(Node::File {
         size: stat.size,
         content,

@@ -113,20 +113,19 @@ impl Spool {
         Ok(())
     }
 
-    /// Puts everything that is kept; the contents are in order of their numbers.
-    pub(super) fn put_all(&self, draft: &Draft, progress: &dyn Progress) -> Result<Vec<Content>> {
+    /// Puts everything that is kept; the contents and their sizes are in order of their numbers.
+    pub(super) fn put_all(
+        &self,
+        draft: &Draft,
+        progress: &dyn Progress,
+    ) -> Result<Vec<(Content, u64)>> {
         progress.expect_bytes(self.kept.iter().map(|kept| kept.size).sum());
         let put = |kept: &Kept| {
             let content = self.put(draft, kept, progress)?;
             progress.advance(1, 0);
-            Ok(content)
+            Ok((content, kept.size))
         };
         self.kept.iter().map(put).collect()
-    }
-
-    /// Size of what is kept under `number`.
-    pub(super) fn size(&self, number: usize) -> u64 {
-        self.kept[number].size
     }
 
     fn memory_room(&self) -> u64 {

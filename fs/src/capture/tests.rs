@@ -56,7 +56,7 @@ impl Folder {
         let mut cache = StatCache::load(&self.cache);
         warm(&draft, &source, &mut cache, &Silent).unwrap();
         between();
-        let scan = scan(&source, &cache, &Silent).unwrap();
+        let scan = scan(&source, &mut cache, &Silent).unwrap();
         let tree = build(&draft, scan, None, &mut cache, &Silent).unwrap();
         let read_bytes = draft.stats().read_bytes;
         let manifest = manifest(id, (tree.root, tree.root_meta), tree.links);

@@ -13,7 +13,7 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 use snap_fs::capture::{
-    CapturedTree, Exclude, Scan, Source, SourceKind, StatCache, build, scan, warm,
+    CapturedTree, Exclude, Scan, Source, SourceKind, StatCache, build, read, scan, warm,
 };
 use snap_store::{
     BaseRecord, ContentReader, Digest, Draft, Entry, Node, Silent, SnapshotId, Store, TreeReader,
@@ -154,7 +154,16 @@ impl Bench {
         let folder = Folder::new(path, kind, &[]);
         let mut cache = StatCache::default();
         self.warm(&folder, &mut cache);
-        self.build(folder.scan(&cache), base, &mut cache)
+        let twice = self.build(folder.scan(&mut cache), base, &mut cache);
+        let mut cache = StatCache::default();
+        let once = self.build(self.read(&folder, &mut cache), base, &mut cache);
+        assert_eq!(format!("{once:?}"), format!("{twice:?}"));
+        twice
+    }
+
+    /// Both passes in one.
+    pub(crate) fn read(&self, folder: &Folder, cache: &mut StatCache) -> Scan {
+        read(&self.draft, &folder.source(), cache, &Silent).unwrap()
     }
 
     /// The first pass.
@@ -204,7 +213,7 @@ impl Folder {
         }
     }
 
-    pub(crate) fn scan(&self, cache: &StatCache) -> Scan {
+    pub(crate) fn scan(&self, cache: &mut StatCache) -> Scan {
         scan(&self.source(), cache, &Silent).unwrap()
     }
 }

@@ -197,7 +197,7 @@ fn excluded_paths_are_left_out() {
     fs::write(top.join("keep/a"), "x").unwrap();
     let folder = Folder::new(&top, SourceKind::Plain, &["*.log", "cache/"]);
     let mut cache = StatCache::default();
-    let tree = bench.build(folder.scan(&cache), None, &mut cache);
+    let tree = bench.build(folder.scan(&mut cache), None, &mut cache);
     let names: Vec<String> = bench
         .list(&tree)
         .into_iter()
@@ -217,7 +217,7 @@ fn what_a_layer_excludes_is_absent_from_the_whole() {
     let base = bench.capture(&top, SourceKind::OverlayLayer, None);
     let folder = Folder::new(&upper, SourceKind::OverlayLayer, &["*.log"]);
     let mut cache = StatCache::default();
-    let tree = bench.build(folder.scan(&cache), Some(&base), &mut cache);
+    let tree = bench.build(folder.scan(&mut cache), Some(&base), &mut cache);
     assert_eq!((tree.root.nodes, tree.logical_bytes), (2, 0));
 }
 
@@ -255,8 +255,11 @@ fn redirected_folders_are_refused_by_name() {
     let name = "trusted.overlay.redirect";
     lsetxattr(upper.join("moved"), name, b"/old", XattrFlags::empty()).unwrap();
     let folder = Folder::new(&upper, SourceKind::OverlayLayer, &[]);
-    let refused =
-        snap_fs::capture::scan(&folder.source(), &StatCache::default(), &snap_store::Silent);
+    let refused = snap_fs::capture::scan(
+        &folder.source(),
+        &mut StatCache::default(),
+        &snap_store::Silent,
+    );
     let message = refused.unwrap_err().to_string();
     assert!(
         message.contains("moved") && message.contains("redirect_dir"),

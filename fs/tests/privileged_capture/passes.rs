@@ -11,8 +11,8 @@ use std::{
     time::Duration,
 };
 
-use snap_fs::capture::{CapturedTree, SourceKind, StatCache};
-use snap_store::Node;
+use snap_fs::capture::{CapturedTree, SourceKind, StatCache, read};
+use snap_store::{Node, Silent};
 
 use crate::bench::{Bench, Disk, Folder};
 
@@ -142,7 +142,7 @@ fn hammer(kind: &str, rounds: u32) {
         bench.warm(&folder, &mut cache);
         thread::sleep(Duration::from_millis(u64::from(round % 3) * 60));
         writer.stop();
-        let scan = folder.scan(&cache);
+        let scan = folder.scan(&mut cache);
         let expected = files_of(&top);
         writer.go();
         let tree = bench.build(scan, None, &mut cache);
@@ -185,11 +185,11 @@ fn what_did_not_change_is_not_read_again() {
     bench.warm(&folder, &mut cache);
     let read = bench.draft.stats().read_bytes;
     assert!(read >= 300_000);
-    let first = bench.build(folder.scan(&cache), None, &mut cache);
+    let first = bench.build(folder.scan(&mut cache), None, &mut cache);
     cache.save(&path).unwrap();
     let mut cache = StatCache::load(&path);
     bench.warm(&folder, &mut cache);
-    let second = bench.build(folder.scan(&cache), None, &mut cache);
+    let second = bench.build(folder.scan(&mut cache), None, &mut cache);
     assert_eq!(bench.draft.stats().read_bytes, read);
     assert_eq!((first.root, first.links), (second.root, second.links));
 }
@@ -205,7 +205,7 @@ fn what_changed_between_the_passes_is_of_the_second() {
     fs::write(top.join("folder/link"), "new").unwrap();
     fs::remove_file(top.join("symlink")).unwrap();
     symlink("elsewhere", top.join("symlink")).unwrap();
-    let scan = folder.scan(&cache);
+    let scan = folder.scan(&mut cache);
     fs::write(top.join("file"), "too late").unwrap();
     let tree = bench.build(scan, None, &mut cache);
     assert_eq!(bench.bytes(&bench.entry(&tree, "file")), b"new");
@@ -225,7 +225,7 @@ fn times_set_back_do_not_hide_a_change() {
     fs::write(top.join("file"), vec![2; 300_000]).unwrap();
     let file = File::options().write(true).open(top.join("file")).unwrap();
     file.set_modified(modified).unwrap();
-    let tree = bench.build(folder.scan(&cache), None, &mut cache);
+    let tree = bench.build(folder.scan(&mut cache), None, &mut cache);
     assert_eq!(bench.bytes(&bench.entry(&tree, "file")), vec![2; 300_000]);
 }
 
@@ -242,4 +242,68 @@ fn contents_the_store_has_lost_are_read_again() {
         other.draft.stats().read_bytes,
         bench.draft.stats().read_bytes
     );
+}
+
+#[test]
+fn one_pass_reads_nothing_again_that_did_not_change() {
+    let disk = Disk::new("ext4");
+    let bench = Bench::new(&disk);
+    let top = old_folder(&bench);
+    let folder = Folder::new(&top, SourceKind::Plain, &[]);
+    let (mut cache, path) = (StatCache::default(), bench.path("cache"));
+    let first = bench.build(bench.read(&folder, &mut cache), None, &mut cache);
+    let bytes = bench.draft.stats().read_bytes;
+    cache.save(&path).unwrap();
+    let mut cache = StatCache::load(&path);
+    let second = bench.build(bench.read(&folder, &mut cache), None, &mut cache);
+    assert_eq!(bench.draft.stats().read_bytes, bytes);
+    assert_eq!((first.root, first.links), (second.root, second.links));
+    fs::write(top.join("folder/link"), "new").unwrap();
+    let third = bench.build(bench.read(&folder, &mut cache), None, &mut cache);
+    assert_eq!(bench.bytes(&bench.entry(&third, "file")), b"new");
+    let (one, other) = (
+        bench.entry(&third, "file"),
+        bench.entry(&third, "folder/link"),
+    );
+    assert_eq!(one.meta, other.meta);
+}
+
+#[test]
+fn one_pass_takes_each_file_of_a_busy_folder_with_the_size_it_had() {
+    let disk = Disk::new("ext4");
+    let bench = Bench::new(&disk);
+    let top = bench.path("top");
+    fs::create_dir(&top).unwrap();
+    for number in 0..12 {
+        fs::write(top.join(format!("f{number}")), vec![number; 60_000]).unwrap();
+    }
+    let mut writer = Writer::start(&top, 7);
+    let folder = Folder::new(&top, SourceKind::Plain, &[]);
+    let mut cache = StatCache::default();
+    for _ in 0..10 {
+        let tree = bench.build(bench.read(&folder, &mut cache), None, &mut cache);
+        for (_, entry) in bench.list(&tree) {
+            let Node::File { size, .. } = entry.node else {
+                continue;
+            };
+            assert_eq!(bench.bytes(&entry).len() as u64, size);
+        }
+    }
+    // What was remembered in the bustle is believed only where it is true.
+    writer.stop();
+    let tree = bench.build(bench.read(&folder, &mut cache), None, &mut cache);
+    assert_eq!(captured_files(&bench, &tree), files_of(&top));
+}
+
+#[test]
+fn one_pass_fails_with_the_name_of_a_file_that_cannot_be_read() {
+    let disk = Disk::new("ext4");
+    let bench = Bench::new(&disk);
+    // The loopback interface has no speed, and reading it says so.
+    let path = Path::new("/sys/class/net/lo");
+    let folder = Folder::new(path, SourceKind::Plain, &["[!s]*"]);
+    let mut cache = StatCache::default();
+    let read = read(&bench.draft, &folder.source(), &mut cache, &Silent);
+    let message = read.unwrap_err().to_string();
+    assert!(message.contains("speed"), "{message}");
 }

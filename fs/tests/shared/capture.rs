@@ -2,7 +2,7 @@
 
 use std::{fs::File, os::fd::AsFd, path::Path};
 
-use snap_fs::capture::{Exclude, Source, SourceKind, StatCache, build, scan, warm};
+use snap_fs::capture::{Exclude, Source, SourceKind, StatCache, build, read};
 use snap_store::{HostFacts, Manifest, Origin, Silent, SnapshotId, Store};
 
 /// Captures `folder` into the store at `root`, which is made if it is not there.
@@ -17,8 +17,7 @@ pub(crate) fn capture(root: &Path, folder: &Path) -> SnapshotId {
         kind: SourceKind::Plain,
         exclude: &exclude,
     };
-    warm(&draft, &source, &mut cache, &Silent).unwrap();
-    let scanned = scan(&source, &cache, &Silent).unwrap();
+    let scanned = read(&draft, &source, &mut cache, &Silent).unwrap();
     let tree = build(&draft, scanned, None, &mut cache, &Silent).unwrap();
     let manifest = Manifest {
         id,
