@@ -8,6 +8,7 @@ use crate::{
     error::ErrorReport,
     path::WirePath,
     repair::ScrubStatus,
+    trash::TrashStatus,
     upkeep::{BackupStatus, CollectionStatus, DiskStatus},
 };
 
@@ -58,6 +59,9 @@ pub struct Status {
     /// How the regular reading of everything stored goes.
     #[serde(default)]
     pub scrub: ScrubStatus,
+    /// How much is in the trash.
+    #[serde(default)]
+    pub trash: TrashStatus,
 }
 
 /// A snapshot that is served now.

@@ -139,6 +139,9 @@ pub struct RestoreRequest {
     /// Destinations of bind mounts to leave out.
     #[serde(default)]
     pub drop_mounts: Vec<String>,
+    /// Look for the snapshot in the trash, and leave it there; expired or not.
+    #[serde(default)]
+    pub from_trash: bool,
     /// A key chosen by the client, as for create.
     #[serde(default)]
     pub idempotency_key: Option<String>,
@@ -234,6 +237,9 @@ pub struct RemoveRequest {
     /// Also those that bear immutable tags.
     #[serde(default)]
     pub force: bool,
+    /// Pass over the trash: there is no way back.
+    #[serde(default)]
+    pub permanent: bool,
 }
 
 /// Sets when a snapshot expires.

@@ -21,6 +21,7 @@ use crate::{
     retention::{
         ForgetRequest, ForgetView, PolicyListRequest, PolicyRequest, PolicySetRequest, PolicyView,
     },
+    trash::{TrashEmptied, TrashEmptyRequest, TrashView, UndeleteRequest, Undeleted},
     upkeep::{BackedUp, BackupRequest, CollectRequest},
     verdict::Verdict,
     view::{
@@ -111,4 +112,10 @@ pub trait Snapshotd {
     async fn policy_list(request: PolicyListRequest) -> Answer<Page<PolicyView>>;
     /// Keeps all versions of a name again.
     async fn policy_remove(request: PolicyRequest) -> Answer<PolicyView>;
+    /// What is in the trash, what goes next first; without filters and orders.
+    async fn trash_list(request: ListRequest) -> Answer<Page<TrashView>>;
+    /// Takes snapshots back from the trash; none is unless all of them can be.
+    async fn undelete(request: UndeleteRequest) -> Answer<Undeleted>;
+    /// Removes for good what is in the trash.
+    async fn trash_empty(request: TrashEmptyRequest) -> Answer<TrashEmptied>;
 }

@@ -159,6 +159,9 @@ pub struct SnapshotDetail {
 pub struct Removed {
     /// Their ids.
     pub ids: Vec<String>,
+    /// Until when they are in the trash at least; absent when none of them is there; RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_trash_until: Option<String>,
 }
 
 /// A folder with a snapshot mounted on it.

@@ -11,7 +11,7 @@ use crate::{
     session::Session,
     verbs::{
         backup, browse, check, collect, containers, create, events, forget, generate, history,
-        jobs, mounts, naming, policy, repair, restore, snapshots, upkeep,
+        jobs, mounts, naming, policy, repair, restore, snapshots, trash, upkeep,
     },
 };
 
@@ -82,6 +82,8 @@ enum Verb {
     Show(snapshots::ShowArgs),
     #[command(visible_alias = "rm")]
     Remove(snapshots::RemoveArgs),
+    Undelete(trash::UndeleteArgs),
+    Trash(trash::TrashArgs),
     Ttl(naming::TtlArgs),
     Tag(naming::TagArgs),
     Untag(naming::UntagArgs),
@@ -165,6 +167,8 @@ async fn dispatch(session: &Session, verb: Verb) -> Result<(), Failure> {
         Verb::List(args) => snapshots::list(session, args).await,
         Verb::Show(args) => snapshots::show(session, args).await,
         Verb::Remove(args) => snapshots::remove(session, args).await,
+        Verb::Undelete(args) => trash::undelete(session, args).await,
+        Verb::Trash(args) => trash::trash(session, args).await,
         Verb::Ttl(args) => naming::ttl(session, args).await,
         Verb::Tag(args) => naming::tag(session, args).await,
         Verb::Untag(args) => naming::untag(session, args).await,

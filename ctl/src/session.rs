@@ -26,6 +26,8 @@ pub(crate) const EVENTS: u32 = 2;
 pub(crate) const MEMORY: u32 = 3;
 /// The one that rules for what is kept came with.
 pub(crate) const RETENTION: u32 = 4;
+/// The one that the trash came with.
+pub(crate) const TRASH: u32 = 5;
 
 const CALL_HINT: &str = "whether the daemon did it is not known; look with `snapctl list` or `snapctl container list`, and at `journalctl -u snapshotd`";
 

@@ -18,4 +18,5 @@ pub(crate) mod policy;
 pub(crate) mod repair;
 pub(crate) mod restore;
 pub(crate) mod snapshots;
+pub(crate) mod trash;
 pub(crate) mod upkeep;

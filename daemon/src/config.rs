@@ -49,6 +49,8 @@ pub struct Config {
     pub snapshots_per_namespace: u64,
     /// How often expired snapshots are looked for.
     pub expiry_interval: Duration,
+    /// How long what is removed stays in the trash; zero for no trash.
+    pub trash_grace: Duration,
     /// How often the catalogue is copied; `None` for never.
     pub backup_interval: Option<Duration>,
     /// Copies of the catalogue that are kept.
@@ -126,6 +128,7 @@ impl Default for Config {
             default_ttl: Some(Duration::from_secs(14 * 24 * 60 * 60)),
             snapshots_per_namespace: 100,
             expiry_interval: Duration::from_secs(60 * 60),
+            trash_grace: Duration::from_secs(24 * 60 * 60),
             backup_interval: Some(Duration::from_secs(24 * 60 * 60)),
             backup_keep: 7,
             collect_interval: Some(Duration::from_secs(24 * 60 * 60)),

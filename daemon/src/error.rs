@@ -87,8 +87,7 @@ fn of_store(error: &StoreError) -> ErrorReport {
             (ErrorCode::Conflict, "busy", Some(hint))
         }
         StoreError::Limit { what, .. } if what.starts_with("Stored bytes") => {
-            let hint =
-                "Remove snapshots that are no longer needed, or raise `stored_bytes_per_namespace`";
+            let hint = "Empty the trash (`snapctl trash empty`), where what was removed counts still, remove more, or raise `stored_bytes_per_namespace`";
             (ErrorCode::Limit, "limit-exceeded", Some(hint))
         }
         StoreError::Limit { what, .. } if what.starts_with("Policies") => {
@@ -164,6 +163,10 @@ fn of_naming(error: &NamingError) -> ErrorReport {
             let hint = format!("`snapctl unpin {snapshot}` lets it go");
             (Conflict, "pinned", hint)
         }
+        NamingError::InTrash { snapshot, .. } => {
+            let hint = format!("`snapctl undelete {snapshot}` takes it back");
+            (NotFound, "in-trash", hint)
+        }
         NamingError::IsVersion { .. } => {
             let hint = "`snapctl remove` removes the snapshot";
             (Usage, "invalid-tag", hint.to_owned())
@@ -177,7 +180,9 @@ type Kind = (ErrorCode, &'static str, Option<&'static str>);
 const NO_SPACE: Kind = (
     ErrorCode::Unavailable,
     "no-space",
-    Some("Free space on the file system, for example with `snapctl remove`"),
+    Some(
+        "Free space on the file system, for example with `snapctl trash empty` or `snapctl remove --permanent`",
+    ),
 );
 
 fn of_io(error: &io::Error) -> Kind {

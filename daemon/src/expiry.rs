@@ -1,11 +1,12 @@
-//! By the hour: what has expired goes, what an earlier removal could not finish is finished, and policies are applied.
+//! By the hour: what has expired goes, to the trash when there is one, and what was there for long enough for good; what an earlier
+//! removal could not finish is finished, and policies are applied.
 
 use std::{sync::Arc, time::Duration};
 
-use snap_store::{Error as StoreError, SnapshotId, SnapshotState};
+use snap_store::{Error as StoreError, SnapshotId, SnapshotState, TrashCause};
 use tracing::{info, warn};
 
-use crate::{blocking, clock, error::Result, host::Host, removal, retention};
+use crate::{blocking, clock, error::Result, host::Host, removal, retention, trash};
 
 /// The first look after a start comes soon, or a daemon that is restarted often would never look.
 const FIRST_LOOK: Duration = Duration::from_secs(60);
@@ -13,9 +14,9 @@ const FIRST_LOOK: Duration = Duration::from_secs(60);
 /// Removes one that had expired at `now`. Whether it still has is asked again in the change itself: a longer time to live
 /// or a pin that was acknowledged since the look holds.
 async fn expire(host: &Arc<Host>, id: SnapshotId, now: i64) -> Result<()> {
+    let stay = trash::stay(&host.config, TrashCause::Expire);
     removal::remove_chosen_by(host, &[id], "expire", move |catalogue| {
-        catalogue.begin_expiry(&id, now)?;
-        Ok((vec![id], ()))
+        Ok((catalogue.expire_to(&id, now, stay)?, ()))
     })
     .await
 }
@@ -32,16 +33,20 @@ pub async fn run(host: Arc<Host>) {
 }
 
 /// One look, unless the clock was set since the last.
-async fn round(host: &Arc<Host>) {
+pub(crate) async fn round(host: &Arc<Host>) {
     let clocks = host.steady.look();
     match clocks.clock_was_set() {
-        true => warn!(
-            expected = clock::rfc3339(clocks.expected),
-            now = clock::rfc3339(clocks.now),
-            "The clock was set; nothing expires until the next look"
-        ),
+        true => {
+            warn!(
+                expected = clock::rfc3339(clocks.expected),
+                now = clock::rfc3339(clocks.now),
+                "The clock was set; nothing expires until the next look"
+            );
+            trash::renew(host, clocks.now).await;
+        }
         false => {
             look(host, clocks.now).await;
+            trash::empty_by_time(host, clocks.now).await;
             retention::apply_all(host, clocks.now).await;
         }
     }

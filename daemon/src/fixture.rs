@@ -1,6 +1,6 @@
 //! A host for tests: folders of its own, and a containerd that does not exist.
 
-use std::{collections::BTreeMap, fs, sync::Arc};
+use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
 
 use snap_store::{
     ContainerConfig, Draft, Entry, EntryName, HostFacts, LinkTable, Manifest, Meta, Node, Origin,
@@ -19,6 +19,7 @@ pub(crate) fn host(change: impl FnOnce(&mut Config)) -> (Arc<Host>, TempDir) {
         state: path("state"),
         socket: path("socket"),
         containerd: path("no-containerd"),
+        trash_grace: Duration::ZERO,
         ..Config::default()
     };
     change(&mut config);

@@ -49,6 +49,7 @@ pub mod settle;
 pub mod spec;
 pub mod status;
 pub mod steady;
+mod trash;
 pub mod turns;
 pub mod verify;
 mod views;

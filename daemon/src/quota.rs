@@ -62,8 +62,15 @@ fn near(config: &Config, namespace: &Namespace, held: Held) -> Vec<String> {
     let near = limits
         .into_iter()
         .filter(|(held, limit, _)| is_near(*held, *limit));
-    near.map(|(held, limit, what)| {
-        format!("Namespace {namespace} holds {held} {what}, and {limit} at most")
+    near.map(|(number, limit, what)| {
+        let said = format!("Namespace {namespace} holds {number} {what}, and {limit} at most");
+        match what {
+            "stored bytes" if held.trashed_bytes > 0 => format!(
+                "{said}; {} of them are in the trash, which `snapctl trash empty` empties",
+                held.trashed_bytes
+            ),
+            _ => said,
+        }
     })
     .collect()
 }
@@ -85,6 +92,7 @@ mod tests {
             let held = Held {
                 snapshots,
                 stored_bytes,
+                ..Held::default()
             };
             near(&config, &namespace, held)
         };
@@ -97,10 +105,19 @@ mod tests {
             told(0, 2000),
             ["Namespace default holds 2000 stored bytes, and 1000 at most"]
         );
+        let held = Held {
+            snapshots: 0,
+            stored_bytes: 900,
+            trashed_snapshots: 1,
+            trashed_bytes: 500,
+        };
+        let told = near(&config, &namespace, held);
+        assert!(told[0].contains("500 of them are in the trash"), "{told:?}");
         let unlimited = Config::default();
         let held = Held {
             snapshots: 1,
             stored_bytes: u64::MAX / 2,
+            ..Held::default()
         };
         assert!(near(&unlimited, &namespace, held).is_empty());
     }

@@ -1,38 +1,47 @@
-//! Removal: Deleting in the catalogue, then the manifest, then gone.
+//! Removal: to the trash, or Deleting in the catalogue, then the manifest, then gone.
 
 use std::sync::Arc;
 
 use snap_store::{
-    Catalogue, Error as StoreError, Force, Result as StoreResult, SnapshotId, SnapshotRecord,
+    Begun, Catalogue, Error as StoreError, Force, Removal, Result as StoreResult, SnapshotId,
+    SnapshotRecord, Stay, TrashCause,
 };
 
-use crate::{ballast, blocking, clock, error::Result, events::Event, host::Host};
+use crate::{ballast, blocking, clock, error::Result, events::Event, host::Host, trash};
 
-/// Removes snapshots, all or none: Deleting in the catalogue, then the manifests, then gone.
+/// Removes snapshots, all or none: to the trash when there is one, and otherwise Deleting in the catalogue, then the manifests, then gone.
 ///
 /// Once the first step is done the others cannot be refused; what they leave when the system fails is finished by
 /// the next look for expired snapshots, or by the next start.
 pub async fn remove(host: &Arc<Host>, ids: &[SnapshotId]) -> Result<()> {
-    remove_by(host, ids, Force::No).await
+    let stay = trash::stay(&host.config, TrashCause::Remove);
+    remove_by(host, ids, Force::No, stay).await.map(drop)
 }
 
-/// The same, by force also those that bear immutable names.
-pub async fn remove_by(host: &Arc<Host>, ids: &[SnapshotId], force: Force) -> Result<()> {
+/// The same, by force also those that bear immutable names, and to the trash as `stay` says. Returns whether something is there now.
+pub async fn remove_by(
+    host: &Arc<Host>,
+    ids: &[SnapshotId],
+    force: Force,
+    stay: Option<Stay>,
+) -> Result<bool> {
     let begun = ids.to_vec();
     remove_chosen_by(host, ids, "remove", move |catalogue| {
-        catalogue.begin_removal(&begun, force, clock::now())?;
-        Ok((begun.clone(), ()))
+        let now = clock::now();
+        let begun = catalogue.remove_to(&begun, &Removal { force, now, stay })?;
+        let is_in_trash = !begun.trashed.is_empty();
+        Ok((begun, is_in_trash))
     })
     .await
 }
 
-/// Removes those of `ids` that `begin` has made Deleting in the catalogue, and returns what it says beside. Each that
-/// is gone is told as an event of that action.
+/// Removes those of `ids` with which `begin` has begun in the catalogue, and returns what it says beside. Each that
+/// is gone is told as an event of that action, and each that is in the trash as `trash`.
 pub(crate) async fn remove_chosen_by<T: Send + 'static>(
     host: &Arc<Host>,
     ids: &[SnapshotId],
     action: &'static str,
-    begin: impl Fn(&Catalogue) -> StoreResult<(Vec<SnapshotId>, T)> + Send + 'static,
+    begin: impl Fn(&Catalogue) -> StoreResult<(Begun, T)> + Send + 'static,
 ) -> Result<T> {
     for id in ids {
         // A mount whose last user has just left may still be held elsewhere: that has to be in the catalogue first.
@@ -40,7 +49,12 @@ pub(crate) async fn remove_chosen_by<T: Send + 'static>(
     }
     let begin_host = Arc::clone(host);
     let (begun, said) = blocking(move || begin_with_room(&begin_host, begin)).await?;
-    for id in begun {
+    for id in begun.trashed {
+        let catalogue = Arc::clone(&host.catalogue);
+        let record = blocking(move || catalogue.get(&id)).await?;
+        tell(host, "trash", &record);
+    }
+    for id in begun.deleting {
         finish(host, id, action).await?;
     }
     Ok(said)
@@ -59,10 +73,14 @@ fn begin_with_room<T>(host: &Host, begin: impl Fn(&Catalogue) -> StoreResult<T>)
 /// The steps of a removal that has begun, told as an event of that action; doing them twice does no harm.
 pub(crate) async fn finish(host: &Arc<Host>, id: SnapshotId, action: &'static str) -> Result<()> {
     if let Some(record) = end(host, id).await? {
-        let event = Event::new(action, id.to_string()).of(&record.namespace);
-        host.events.tell(event.about(Some(id)));
+        tell(host, action, &record);
     }
     Ok(())
+}
+
+fn tell(host: &Host, action: &'static str, record: &SnapshotRecord) {
+    let event = Event::new(action, record.id.to_string()).of(&record.namespace);
+    host.events.tell(event.about(Some(record.id)));
 }
 
 /// Returns what is gone by this.

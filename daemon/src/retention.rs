@@ -2,10 +2,13 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use snap_store::{Error as StoreError, Namespace, PolicyRecord, SnapshotName, Thinning, Verdict};
+use snap_store::{
+    Begun, Error as StoreError, Namespace, PolicyRecord, SnapshotName, Thinning, TrashCause,
+    Verdict,
+};
 use tracing::{info, warn};
 
-use crate::{blocking, error::Result, host::Host, removal};
+use crate::{blocking, error::Result, host::Host, removal, trash};
 
 /// What becomes of each version, the newest first; nothing is changed.
 pub(crate) async fn judge(host: &Arc<Host>, thinning: &Thinning) -> Result<Vec<Verdict>> {
@@ -32,8 +35,14 @@ pub(crate) async fn thin_out(
     let ids: Vec<_> = ids.into_iter().collect();
     let mut done = removal::remove_chosen_by(host, &ids, "forget", move |catalogue| {
         let done = catalogue.begin_forgetting(&it, &prepared)?;
-        let begun = done.iter().filter(|one| one.is_removed());
-        Ok((begun.map(|one| one.snapshot.id).collect(), done))
+        let removed = done.iter().filter(|one| one.is_removed());
+        let removed = removed.map(|one| one.snapshot.id).collect();
+        let mut begun = Begun::default();
+        match it.stay {
+            Some(_) => begun.trashed = removed,
+            None => begun.deleting = removed,
+        }
+        Ok((begun, done))
     })
     .await?;
     done.retain(|one| seen.contains(&one.number));
@@ -95,6 +104,7 @@ async fn apply(host: &Arc<Host>, policy: PolicyRecord, now: i64) -> Vec<u64> {
         name: policy.name,
         rules: policy.rules,
         now,
+        stay: trash::stay(&host.config, TrashCause::Forget),
     };
     let removed = match thinned_out(host, &thinning).await {
         Ok(removed) => removed,

@@ -22,6 +22,7 @@ mod retention;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod trash;
 mod tree;
 mod work;
 

@@ -99,6 +99,14 @@ async fn end_lost(host: &Arc<Host>) -> Result<()> {
                 warn!(snapshot = %record.id, "The manifest of a snapshot is gone, and the snapshot has failed");
             }
         }
+        for trashed in host.catalogue.trash(None, None, usize::MAX)? {
+            let id = trashed.snapshot.id;
+            if !whole.contains(&id) && !trashed.snapshot.is_used {
+                host.catalogue.begin_purge(&[id], None)?;
+                host.catalogue.finish_removal(&id)?;
+                info!(snapshot = %id, "A snapshot in the trash was gone already");
+            }
+        }
         Ok(())
     };
     blocking(ending).await

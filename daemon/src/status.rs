@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use snap_api::{BackupStatus, DiskStatus, ErrorReport, Status, WirePath};
+use snap_api::{BackupStatus, DiskStatus, ErrorReport, Status, TrashStatus, WirePath};
 use snap_store::StoreStats;
 
 use crate::{backup, blocking, clock, collect::relief, error::Error, error::Result, host::Host};
@@ -37,6 +37,7 @@ pub async fn status(host: &Arc<Host>) -> Result<Status> {
         scrub: host
             .scrub
             .status(host.config.scrub_bytes_per_day, figures.store.stored_bytes),
+        trash: figures.trash,
     })
 }
 
@@ -57,6 +58,7 @@ struct Figures {
     free_bytes: u64,
     backup: BackupStatus,
     disk: DiskStatus,
+    trash: TrashStatus,
 }
 
 async fn figures(host: &Arc<Host>) -> Result<Figures> {
@@ -65,6 +67,7 @@ async fn figures(host: &Arc<Host>) -> Result<Figures> {
         let root = &host.config.root;
         let space = rustix::fs::statvfs(root).map_err(Error::io("measure", root))?;
         let by_state = host.catalogue.count_by_state()?;
+        let (trashed, trash_bytes) = host.catalogue.trash_size()?;
         Ok(Figures {
             snapshots: by_state
                 .into_iter()
@@ -75,6 +78,10 @@ async fn figures(host: &Arc<Host>) -> Result<Figures> {
             free_bytes: space.f_bavail.saturating_mul(space.f_frsize),
             backup: backup::status(&host),
             disk: relief::status(&host)?,
+            trash: TrashStatus {
+                snapshots: trashed,
+                stored_bytes: trash_bytes,
+            },
         })
     })
     .await

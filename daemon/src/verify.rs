@@ -54,13 +54,15 @@ pub fn verify(
     })
 }
 
-/// The Active snapshots of every namespace.
+/// The Active snapshots of every namespace, and those in the trash, which may be Active again.
 pub(crate) fn active(host: &Host) -> Result<Vec<SnapshotId>> {
     let mut found = Vec::new();
     let mut after = None;
     loop {
         let page = host.catalogue.list(None, after, PAGE)?;
         let Some(last) = page.last() else {
+            let trash = host.catalogue.trash(None, None, usize::MAX)?;
+            found.extend(trash.iter().map(|one| one.snapshot.id));
             return Ok(found);
         };
         after = Some((last.created_at, last.id));

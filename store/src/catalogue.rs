@@ -6,9 +6,12 @@
 //! ```text
 //! insert ─► Creating ─► activate ─► Active ─┐
 //!              └─► fail ─► Failed ──────────┴─► begin_removal ─► Deleting ─► finish_removal ─► gone
+//!
+//! Active ─► remove_to ─► Deleting, in the trash ─► begin_purge ─► Deleting
+//!    └────── undelete ◄───────────┘
 //! ```
 //!
-//! No path leads out of `Deleting` but gone. An Active snapshot whose manifest is gone is Failed (`lose`) until the
+//! No path leads out of `Deleting` but gone, unless the snapshot is in the trash. An Active snapshot whose manifest is gone is Failed (`lose`) until the
 //! manifest is there again (`find_again`). Only an Active snapshot takes users (containers, folders), and
 //! one that has users, is pinned or bears an immutable tag cannot be removed; all of it is decided in the transaction that records it.
 //!
@@ -31,6 +34,8 @@ mod rows;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod trash;
+mod undelete;
 mod users;
 mod versions;
 
@@ -43,12 +48,15 @@ use std::{
 
 pub use backup::PutBack;
 pub use forget::{Obstacle, Thinning, Verdict};
+pub use lifecycle::Removal;
 pub use moves::{Move, MoveCause, MoveEnd};
 pub use naming::{Force, Hold};
 pub use policies::PolicyRecord;
 pub use quota::Held;
 pub use rollback::{Rollback, RollbackTo};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
+pub use trash::{Begun, Stay, TrashCause, TrashRecord};
+pub use undelete::{Undeleted, Undeletion};
 pub use versions::VersionRecord;
 
 use crate::{
@@ -308,6 +316,7 @@ impl Catalogue {
         self.bases()?;
         self.counters()?;
         self.policies(None)?;
+        self.trash(None, None, usize::MAX)?;
         self.all_moves().map(drop)
     }
 

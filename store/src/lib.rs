@@ -40,10 +40,10 @@ mod store;
 mod tree;
 
 pub use catalogue::{
-    Attachment, BaseLayer, BaseRecord, Catalogue, ContainerRecord, ExpiryCause, Force, Held, Hold,
-    MemoryMark, MountRecord, Move, MoveCause, MoveEnd, Obstacle, PolicyRecord, PutBack,
-    RememberedBase, Rollback, RollbackTo, SnapshotRecord, SnapshotState, Thinning, Verdict,
-    VersionRecord,
+    Attachment, BaseLayer, BaseRecord, Begun, Catalogue, ContainerRecord, ExpiryCause, Force, Held,
+    Hold, MemoryMark, MountRecord, Move, MoveCause, MoveEnd, Obstacle, PolicyRecord, PutBack,
+    RememberedBase, Removal, Rollback, RollbackTo, SnapshotRecord, SnapshotState, Stay, Thinning,
+    TrashCause, TrashRecord, Undeleted, Undeletion, Verdict, VersionRecord,
 };
 pub use collect::{CollectOptions, CollectReport, Damage, Holder, Lease, Retiring, Roots};
 pub use draft::{Draft, DraftStats};

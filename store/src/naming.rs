@@ -112,6 +112,14 @@ pub enum NamingError {
         /// The snapshot.
         snapshot: SnapshotId,
     },
+    /// It was removed, and can be taken back.
+    #[error("Snapshot {reference} is in the trash")]
+    InTrash {
+        /// What was asked for.
+        reference: String,
+        /// The snapshot.
+        snapshot: SnapshotId,
+    },
     /// The number of a version is no tag that could be taken away.
     #[error("{name} is a version, not a tag: it is there as long as its snapshot is")]
     IsVersion {

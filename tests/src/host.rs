@@ -92,11 +92,14 @@ impl Host {
         Ok(host)
     }
 
-    /// How full the machine is that runs the tests is no concern of theirs, unless one says so.
+    /// How full the machine is that runs the tests is no concern of theirs, unless one says so; and what is removed is gone.
     fn write_config(&self, text: &str) -> Result<()> {
         let mut config = text.to_owned();
         if !config.contains("disk_high_percent") {
             config.push_str("\ndisk_high_percent = 100\n");
+        }
+        if !config.contains("trash_grace") {
+            config.push_str("\ntrash_grace = \"0\"\n");
         }
         fs::write(&self.places.config, config).context("Write the configuration")
     }

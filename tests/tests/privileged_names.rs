@@ -157,7 +157,7 @@ fn digits_alone_are_a_version_and_no_tag() -> Result<()> {
     Ok(())
 }
 
-/// **A9** `NAME:latest` moves with each `create` under NAME, with `snapctl rollback` and with `snapctl tag`, and with
+/// **A9** `NAME:latest` moves with each `create` under NAME, with `snapctl rollback`, with `snapctl tag`, with the `snapctl undelete` of what it pointed to, and with
 /// nothing else: when what it points to is removed or expires it points to nothing, and whoever asks for it is told so.
 #[test]
 fn latest_does_not_fall_back_and_says_so() -> Result<()> {

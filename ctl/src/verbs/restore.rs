@@ -6,7 +6,7 @@ use snap_api::{NetworkChoice, RestoreRequest};
 use crate::{
     failure::Failure,
     follow,
-    session::{MEMORY, Session},
+    session::{MEMORY, Session, TRASH},
     values,
     verbs::outcome,
 };
@@ -66,6 +66,9 @@ pub(crate) struct RestoreArgs {
     /// Leave out the bind mount at this path of the container; may be repeated
     #[arg(long = "drop-mount", value_name = "DEST")]
     drop_mounts: Vec<String>,
+    /// Restore what is in the trash, and leave it there; it does not go while the containers stand on it
+    #[arg(long)]
+    from_trash: bool,
     /// Do not wait for the end
     #[arg(long)]
     detach: bool,
@@ -76,6 +79,9 @@ pub(crate) async fn restore(session: &Session, args: RestoreArgs) -> Result<(), 
     let waiting = args.detach.into();
     if args.no_memory || args.fallback {
         session.require(MEMORY)?;
+    }
+    if args.from_trash {
+        session.require(TRASH)?;
     }
     let request = RestoreRequest {
         namespace: session.namespace.clone(),
@@ -89,6 +95,7 @@ pub(crate) async fn restore(session: &Session, args: RestoreArgs) -> Result<(), 
         network: args.network,
         keep_mounts: args.keep_mounts,
         drop_mounts: args.drop_mounts,
+        from_trash: args.from_trash,
         idempotency_key: None,
     };
     let start = session.client.restore_start(session.soon(), request);

@@ -85,7 +85,10 @@ pub(crate) struct ShowArgs {
 /// Removes snapshots.
 ///
 /// All of them or none: nothing is removed when one of them is not found, is still being made, is pinned, or is used by a
-/// restored container or a mounted folder. Data that other snapshots share stays. There is no way back.
+/// restored container or a mounted folder. Data that other snapshots share stays.
+///
+/// What is removed is in the trash for as long as the daemon's `trash_grace` says: `snapctl undelete` takes it back, `snapctl trash list`
+/// shows it. With --permanent, when `trash_grace` is 0, and when a snapshot has failed, it is gone at once, and there is no way back.
 ///
 /// A snapshot that bears an immutable tag is removed with --force alone. When NAME:latest pointed to what is removed, it points to
 /// nothing afterwards, not to an older version: `snapctl rollback NAME` moves it there.
@@ -94,6 +97,7 @@ pub(crate) struct ShowArgs {
   snapctl remove web:v1
   snapctl remove 3f2a 91bc04
   snapctl remove web:v1.0 --force
+  snapctl remove web:3 --permanent
 
 With --quiet it prints the removed ids.")]
 pub(crate) struct RemoveArgs {
@@ -103,6 +107,9 @@ pub(crate) struct RemoveArgs {
     /// Also those that bear immutable tags
     #[arg(long)]
     force: bool,
+    /// Pass over the trash: there is no way back
+    #[arg(long)]
+    permanent: bool,
 }
 
 /// Runs `list`.
@@ -154,6 +161,7 @@ pub(crate) async fn remove(session: &Session, args: RemoveArgs) -> Result<(), Fa
         namespace: session.namespace.clone(),
         references: args.references,
         force: args.force,
+        permanent: args.permanent,
     };
     let removed = answer(session.client.remove(session.soon(), request).await)?;
     let ids: Vec<&str> = removed.ids.iter().map(String::as_str).collect();
@@ -161,6 +169,12 @@ pub(crate) async fn remove(session: &Session, args: RemoveArgs) -> Result<(), Fa
         let mut text = String::new();
         for id in &ids {
             text.push_str(&format!("Removed {id}\n"));
+        }
+        if let Some(until) = &removed.in_trash_until {
+            let until = moment(until, SystemTime::now());
+            text.push_str(&format!(
+                "In the trash until {until}; `snapctl undelete` takes it back\n"
+            ));
         }
         text
     })

@@ -151,6 +151,11 @@ fn render_status(status: &Status, now: SystemTime) -> String {
     lines.push(("Disk", disk(&status.disk)));
     lines.push(("Backup", backup(&status.backup, now)));
     lines.push(("Scrub", scrub(&status.scrub, now)));
+    if status.trash.snapshots > 0 {
+        let snapshots = count(status.trash.snapshots, "snapshot");
+        let bytes = size(status.trash.stored_bytes);
+        lines.push(("Trash", format!("{snapshots}, {bytes}")));
+    }
     if status.damaged_snapshots > 0 {
         let snapshots = count(status.damaged_snapshots, "snapshot");
         let what = format!("{snapshots}; `snapctl repair --dry-run` names the files");

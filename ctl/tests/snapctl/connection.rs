@@ -9,8 +9,8 @@ use std::{
 use snap_api::{ErrorCode, ErrorReport};
 
 use crate::{
-    fake::{Daemon, Script, snapctl},
-    fixtures::{self, stderr, stdout},
+    fake::{Daemon, Script},
+    fixtures::{self, snapctl, stderr, stdout},
 };
 
 #[test]

@@ -1,7 +1,6 @@
 //! A daemon of answers: remembers what it was asked, and answers from a script.
 
 use std::{
-    collections::VecDeque,
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
     sync::{Arc, Mutex},
@@ -12,16 +11,16 @@ use futures::StreamExt;
 use serde::Serialize;
 use serde_json::Value;
 use snap_api::{
-    Answer, BackedUp, BackupRequest, Blocker, Check, CollectRequest, ContainerRequest,
-    ContainerView, CopyRequest, CreateRequest, DiffEntry, DiffRequest, DoctorReport, ErrorCode,
-    ErrorReport, EventView, Events, EventsRequest, ForgetRequest, ForgetView, Hello, HelloRequest,
-    HistoryRequest, JobRequest, JobStarted, JobView, JobWaitRequest, LabelRequest, ListRequest,
-    MountRequest, MountUpgrade, MountView, MountsUpgraded, Moves, MovesRequest, Page, PinRequest,
-    PolicyListRequest, PolicyRequest, PolicySetRequest, PolicyView, ReferenceRequest,
-    RemoveRequest, Removed, RepairRequest, RestoreRequest, RollbackRequest, RolledBack,
-    SnapshotDetail, SnapshotView, Snapshotd, SnapshotdRequest, SnapshotdResponse, Status,
-    StatusRequest, TagRequest, TreeEntry, TreeRequest, TtlRequest, UnmountRequest,
-    UpgradeMountsRequest, Verdict, VerifyRequest, VersionView,
+    Answer, BackedUp, BackupRequest, CollectRequest, ContainerRequest, ContainerView, CopyRequest,
+    CreateRequest, DiffEntry, DiffRequest, DoctorReport, ErrorCode, ErrorReport, Events,
+    EventsRequest, ForgetRequest, ForgetView, Hello, HelloRequest, HistoryRequest, JobRequest,
+    JobStarted, JobView, JobWaitRequest, LabelRequest, ListRequest, MountRequest, MountView,
+    MountsUpgraded, Moves, MovesRequest, Page, PinRequest, PolicyListRequest, PolicyRequest,
+    PolicySetRequest, PolicyView, ReferenceRequest, RemoveRequest, Removed, RepairRequest,
+    RestoreRequest, RollbackRequest, RolledBack, SnapshotDetail, SnapshotView, Snapshotd,
+    SnapshotdRequest, SnapshotdResponse, Status, StatusRequest, TagRequest, TrashEmptied,
+    TrashEmptyRequest, TrashView, TreeEntry, TreeRequest, TtlRequest, UndeleteRequest, Undeleted,
+    UndeletedView, UnmountRequest, UpgradeMountsRequest, Verdict, VerifyRequest, VersionView,
 };
 use tarpc::{
     context::Context,
@@ -32,38 +31,8 @@ use tarpc::{
 use tempfile::TempDir;
 use tokio::{runtime::Runtime, sync::Notify};
 
-use crate::fixtures;
-
-/// What the fake daemon answers.
-#[derive(Default)]
-pub(crate) struct Script {
-    /// Answers to `job_wait`, in order; after the last one the job runs until it is cancelled.
-    pub(crate) waits: VecDeque<JobView>,
-    /// Cancelling does nothing.
-    pub(crate) ignores_cancel: bool,
-    /// The error every call but hello answers with.
-    pub(crate) refusal: Option<ErrorReport>,
-    /// The error hello answers with.
-    pub(crate) hello_refusal: Option<ErrorReport>,
-    /// The minor version of its protocol; the client's when absent.
-    pub(crate) minor: Option<u32>,
-    /// Versions of a name, given out two a page.
-    pub(crate) versions: Vec<VersionView>,
-    /// Snapshots, given out two a page.
-    pub(crate) snapshots: Vec<SnapshotView>,
-    /// Entries of the tree, given out two a page.
-    pub(crate) entries: Vec<TreeEntry>,
-    /// What has happened, given out two at a time.
-    pub(crate) events: Vec<EventView>,
-    /// Differences.
-    pub(crate) differences: Vec<DiffEntry>,
-    /// What becomes of mount servers that are to be replaced.
-    pub(crate) upgrades: Vec<MountUpgrade>,
-    /// What stands in the way of memory.
-    pub(crate) blockers: Vec<Blocker>,
-    /// What doctor finds.
-    pub(crate) checks: Vec<Check>,
-}
+use crate::fixtures::{self, snapctl};
+pub(crate) use crate::script::Script;
 
 struct State {
     script: Mutex<Script>,
@@ -153,16 +122,6 @@ impl Daemon {
     pub(crate) fn vanish(&self) {
         self.state.vanish.notify_waiters();
     }
-}
-
-/// `snapctl` with nothing of the caller's environment that would change what it does.
-pub(crate) fn snapctl(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_snapctl"));
-    for name in ["SNAPCTL_SOCKET", "SNAPSHOTD_SOCKET", "CONTAINERD_NAMESPACE"] {
-        command.env_remove(name);
-    }
-    command.args(arguments);
-    command
 }
 
 async fn accept(
@@ -278,6 +237,7 @@ impl Snapshotd for Fake {
         self.note("remove", &request)?;
         Ok(Removed {
             ids: request.references,
+            in_trash_until: (!request.permanent).then(|| fixtures::THEN.to_owned()),
         })
     }
     async fn ttl_set(self, _: Context, request: TtlRequest) -> Answer<SnapshotView> {
@@ -418,6 +378,30 @@ impl Snapshotd for Fake {
     async fn policy_remove(self, _: Context, request: PolicyRequest) -> Answer<PolicyView> {
         self.note("policy_remove", &request)?;
         Ok(fixtures::policy(&request.name))
+    }
+    async fn trash_list(self, _: Context, request: ListRequest) -> Answer<Page<TrashView>> {
+        self.note("trash_list", &request)?;
+        let trashed = [1, 2].map(fixtures::trashed);
+        Ok(Self::page(&trashed, request.cursor.as_deref()))
+    }
+    async fn undelete(self, _: Context, request: UndeleteRequest) -> Answer<Undeleted> {
+        self.note("undelete", &request)?;
+        let back = UndeletedView {
+            snapshot: fixtures::snapshot(),
+            lost: vec!["web:latest".to_owned()],
+            ttl_renewed: true,
+        };
+        Ok(Undeleted {
+            snapshots: vec![back],
+        })
+    }
+    async fn trash_empty(self, _: Context, request: TrashEmptyRequest) -> Answer<TrashEmptied> {
+        self.note("trash_empty", &request)?;
+        Ok(TrashEmptied {
+            ids: vec![fixtures::ID.to_owned()],
+            stored_bytes: 3 << 20,
+            in_use: vec!["used".to_owned()],
+        })
     }
     async fn backup(self, _: Context, request: BackupRequest) -> Answer<BackedUp> {
         self.note("backup", &request)?;

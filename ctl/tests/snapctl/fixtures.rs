@@ -1,18 +1,21 @@
 //! Answers a daemon might give.
 
-use std::{collections::BTreeMap, process::Output};
+use std::{
+    collections::BTreeMap,
+    process::{Command, Output},
+};
 
 use snap_api::{
     BackupStatus, Blocker, Collected, CollectionStatus, ContainerView, Created, DiskPressure,
     DiskStatus, ErrorCode, ErrorReport, ForgetVerdict, ForgetView, JobOutcome, JobState, JobView,
     KeepRules, LastCollection, MountStatus, MoveCause, MoveEnd, MoveView, PolicyView, ProgressView,
     RequestInFlight, Restored, RolledBack, ScrubStatus, SnapshotDetail, SnapshotState,
-    SnapshotView, Status, Verdict, VersionView, WirePath,
+    SnapshotView, Status, TrashCause, TrashStatus, TrashView, Verdict, VersionView, WirePath,
 };
 
 pub(crate) const ID: &str = "0123456789abcdef0123456789abcdef";
 pub(crate) const JOB: &str = "7c1e";
-const THEN: &str = "2020-01-02T03:04:05Z";
+pub(crate) const THEN: &str = "2020-01-02T03:04:05Z";
 
 pub(crate) fn snapshot() -> SnapshotView {
     SnapshotView {
@@ -303,6 +306,10 @@ pub(crate) fn status() -> Status {
         disk: disk(),
         damaged_snapshots: 1,
         scrub: scrub(),
+        trash: TrashStatus {
+            snapshots: 2,
+            stored_bytes: 3 << 20,
+        },
     }
 }
 
@@ -340,4 +347,25 @@ pub(crate) fn verdict(container: &str, blockers: Vec<Blocker>) -> Verdict {
         memory_bytes: 3 << 20,
         blockers,
     }
+}
+
+/// Something in the trash.
+pub(crate) fn trashed(number: u8) -> TrashView {
+    let id = format!("{}{number}", &ID[1..]);
+    TrashView {
+        snapshot: SnapshotView { id, ..snapshot() },
+        cause: TrashCause::Expire,
+        trashed_at: THEN.to_owned(),
+        goes_at: "2999-01-01T00:00:00Z".to_owned(),
+    }
+}
+
+/// `snapctl` with nothing of the caller's environment that would change what it does.
+pub(crate) fn snapctl(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_snapctl"));
+    for name in ["SNAPCTL_SOCKET", "SNAPSHOTD_SOCKET", "CONTAINERD_NAMESPACE"] {
+        command.env_remove(name);
+    }
+    command.args(arguments);
+    command
 }

@@ -12,3 +12,4 @@ mod fixtures;
 mod jobs;
 mod listings;
 mod requests;
+mod script;

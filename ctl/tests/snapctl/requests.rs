@@ -63,12 +63,12 @@ fn a_folder_arrives_as_an_absolute_path() {
 #[test]
 fn every_option_of_restore_arrives() {
     let typed = "restore web --id new -c 3 --force --no-start --network /run/netns/x \
-                 --keep-mount /a --drop-mount /b --fallback --detach";
+                 --keep-mount /a --drop-mount /b --fallback --from-trash --detach";
     let arguments: Vec<&str> = typed.split_whitespace().collect();
     let expected = json!({
         "namespace": "default", "reference": "web", "id": "new", "count": 3, "force": true,
         "no_start": true, "network": {"path": "/run/netns/x"}, "keep_mounts": ["/a"],
-        "drop_mounts": ["/b"], "no_memory": false, "fallback": true, "idempotency_key": null,
+        "drop_mounts": ["/b"], "no_memory": false, "fallback": true, "from_trash": true, "idempotency_key": null,
     });
     assert_eq!(asked("restore_start", &arguments), expected);
 }
@@ -94,7 +94,7 @@ fn the_namespace_comes_from_containerds_variable() {
 #[test]
 fn the_socket_is_found_in_the_daemons_variable_too() {
     let daemon = Daemon::start(Script::default());
-    let mut command = crate::fake::snapctl(&["status"]);
+    let mut command = crate::fixtures::snapctl(&["status"]);
     let output = command.env("SNAPSHOTD_SOCKET", daemon.socket()).output();
     assert!(output.unwrap().status.success());
 }
@@ -317,6 +317,10 @@ fn an_older_daemon_is_not_asked_for_what_it_does_not_know() {
         &["policy", "set", "web", "--keep-last", "1"],
         &["ttl", "web", "--unused", "1d"],
         &["create", "web", "--ttl-unused", "1d"],
+        &["restore", "web", "--from-trash"],
+        &["undelete", "web"],
+        &["trash", "list"],
+        &["trash", "empty"],
     ] {
         let output = daemon.run(arguments);
         assert_eq!(output.status.code(), Some(7), "{arguments:?}");
@@ -365,4 +369,25 @@ fn a_path_that_is_no_text_arrives_byte_for_byte() {
 #[test]
 fn upgrade_mounts_names_nothing() {
     assert_eq!(asked("upgrade_mounts", &["upgrade-mounts"]), json!({}));
+}
+
+#[test]
+fn the_trash_is_asked_for_as_it_was_typed() {
+    let request = asked("remove", &["remove", "web", "--permanent"]);
+    assert_eq!(
+        (&request["permanent"], &request["force"]),
+        (&json!(true), &json!(false))
+    );
+    let request = asked("undelete", &["undelete", "web:7", "3f2a"]);
+    assert_eq!(request["references"], json!(["web:7", "3f2a"]));
+    assert_eq!(
+        asked("trash_empty", &["trash", "empty"])["references"],
+        json!([])
+    );
+    let request = asked("trash_empty", &["trash", "empty", "web"]);
+    assert_eq!(request["references"], json!(["web"]));
+    assert_eq!(
+        asked("trash_list", &["trash", "list", "-A"])["namespace"],
+        json!(null)
+    );
 }

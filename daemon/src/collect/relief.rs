@@ -208,6 +208,6 @@ fn refusal(host: &Host, usage: Usage) -> Error {
         config.disk_high_percent
     );
     ErrorReport::new(ErrorCode::Limit, "disk-pressure", message)
-        .hint("Remove snapshots, make room there otherwise, or raise `disk_high_percent`")
+        .hint("Empty the trash (`snapctl trash empty`), remove snapshots with `--permanent`, make room there otherwise, or raise `disk_high_percent`")
         .into()
 }

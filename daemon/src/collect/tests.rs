@@ -59,8 +59,8 @@ fn keys(host: &Host) -> Vec<String> {
     bases.into_iter().map(|base| base.key).collect()
 }
 
-/// **C1** What a removed snapshot alone had needed is given back by a collection; what another snapshot or a capture under
-/// way needs stays.
+/// **C1** What a snapshot alone had needed that was removed and is not in the trash is given back by a collection; what another snapshot
+/// or a capture under way needs stays.
 #[tokio::test]
 async fn the_space_of_removed_snapshots_is_given_back() {
     let (host, _folder) = fixture::host(|_| {});

@@ -40,7 +40,7 @@ impl Key {
     }
 }
 
-pub(super) const KEYS: [Key; 26] = [
+pub(super) const KEYS: [Key; 27] = [
     Key {
         name: "root",
         about: "Folder of the store, the catalogue and the writable layers of restored containers",
@@ -113,6 +113,12 @@ pub(super) const KEYS: [Key; 26] = [
             values::duration(value, 1..=30 * 24 * 60 * 60)
                 .map(|duration| config.expiry_interval = duration)
         },
+    },
+    Key {
+        name: "trash_grace",
+        about: "How long removed, forgotten and expired snapshots stay in the trash; 0 turns it off",
+        get: |config| values::duration_text(config.trash_grace),
+        set: |config, value| values::grace(value).map(|grace| config.trash_grace = grace),
     },
     Key {
         name: "backup_interval",

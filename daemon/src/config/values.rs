@@ -83,6 +83,14 @@ pub(super) fn interval(text: &str) -> Result<Option<Duration>, String> {
     }
 }
 
+/// How long something that is removed stays: a duration of a year at most, or 0 for not at all.
+pub(super) fn grace(text: &str) -> Result<Duration, String> {
+    match text {
+        "0" => Ok(Duration::ZERO),
+        text => duration(text, 0..=365 * 24 * 60 * 60),
+    }
+}
+
 /// A size in bytes, or with a unit: `64MiB`.
 pub(super) fn size(text: &str, range: RangeInclusive<u64>) -> Result<u64, String> {
     let unit = UNITS.iter().find(|(unit, _)| text.ends_with(unit));

@@ -10,9 +10,9 @@ use snap_api::{
     MountsUpgraded, Moves, MovesRequest, PROTOCOL_MAJOR, PROTOCOL_MINOR, Page, PinRequest,
     PolicyListRequest, PolicyRequest, PolicySetRequest, PolicyView, ReferenceRequest,
     RemoveRequest, Removed, RepairRequest, RestoreRequest, RollbackRequest, RolledBack,
-    SnapshotDetail, SnapshotView, Snapshotd, Status, StatusRequest, TagRequest, TreeEntry,
-    TreeRequest, TtlRequest, UnmountRequest, UpgradeMountsRequest, Verdict, VerifyRequest,
-    VersionView,
+    SnapshotDetail, SnapshotView, Snapshotd, Status, StatusRequest, TagRequest, TrashEmptied,
+    TrashEmptyRequest, TrashView, TreeEntry, TreeRequest, TtlRequest, UndeleteRequest, Undeleted,
+    UnmountRequest, UpgradeMountsRequest, Verdict, VerifyRequest, VersionView,
 };
 use tarpc::context::Context;
 use tracing::debug;
@@ -20,7 +20,7 @@ use tracing::debug;
 use super::{
     browse,
     calls::{Answer, Api},
-    changes, listing, naming, parse, policies, retention, tree, work,
+    changes, listing, naming, parse, policies, retention, trash, tree, work,
 };
 use crate::{backup, collect, containers, doctor, error::Result, mounts, status};
 
@@ -334,6 +334,33 @@ impl Snapshotd for Api {
         let subject = request.name.clone();
         self.change("policy-remove", &subject, |host| async move {
             policies::remove(&host, &request).await
+        })
+        .await
+    }
+
+    async fn trash_list(self, _: Context, request: ListRequest) -> Answer<Page<TrashView>> {
+        self.ask(
+            "trash",
+            |host| async move { trash::list(&host, &request).await },
+        )
+        .await
+    }
+
+    async fn undelete(self, _: Context, request: UndeleteRequest) -> Answer<Undeleted> {
+        let subject = request.references.join(" ");
+        self.change("undelete", &subject, |host| async move {
+            trash::undelete(&host, &request).await
+        })
+        .await
+    }
+
+    async fn trash_empty(self, _: Context, request: TrashEmptyRequest) -> Answer<TrashEmptied> {
+        let subject = match request.references.is_empty() {
+            true => "all".to_owned(),
+            false => request.references.join(" "),
+        };
+        self.change("trash-empty", &subject, |host| async move {
+            trash::empty(&host, &request).await
         })
         .await
     }

@@ -6,14 +6,16 @@ use snap_api::{
     ErrorCode, ErrorReport, LabelRequest, MountRequest, MountView, RemoveRequest, Removed,
     SnapshotView, TtlRequest, UnmountRequest,
 };
-use snap_store::{SnapshotId, SnapshotRecord};
+use snap_store::{SnapshotId, SnapshotRecord, TrashCause};
 
 use super::{
     browse::{active, resolve},
     naming::force,
     parse,
 };
-use crate::{blocking, clock, error::Result, events::Event, host::Host, mounts, removal, views};
+use crate::{
+    blocking, clock, error::Result, events::Event, host::Host, mounts, removal, trash, views,
+};
 
 pub(super) async fn remove(host: &Arc<Host>, request: &RemoveRequest) -> Result<Removed> {
     let namespace = parse::namespace(&request.namespace)?;
@@ -29,9 +31,13 @@ pub(super) async fn remove(host: &Arc<Host>, request: &RemoveRequest) -> Result<
         Ok::<_, snap_store::Error>(ids)
     })
     .await?;
-    removal::remove_by(host, &ids, force(request.force)).await?;
+    let stay = trash::stay(&host.config, TrashCause::Remove).filter(|_| !request.permanent);
+    let is_in_trash = removal::remove_by(host, &ids, force(request.force), stay).await?;
+    let stay = stay.filter(|_| is_in_trash);
+    let until = stay.map(|stay| clock::now().saturating_add_unsigned(stay.grace_seconds));
     Ok(Removed {
         ids: ids.iter().map(ToString::to_string).collect(),
+        in_trash_until: until.map(clock::rfc3339),
     })
 }
 

@@ -7,14 +7,15 @@ use snap_api::{
     KeepRule as WireRule, KeepRules as WireRules, Page,
 };
 use snap_store::{
-    Attachment, KeepRule, KeepRules, Namespace, Obstacle, SnapshotName, Thinning, Verdict,
+    Attachment, KeepRule, KeepRules, Namespace, Obstacle, SnapshotName, Thinning, TrashCause,
+    Verdict,
 };
 
 use super::{
     page::{self, PageBuilder},
     parse,
 };
-use crate::{blocking, clock, config::Config, error::Result, host::Host, retention};
+use crate::{blocking, clock, config::Config, error::Result, host::Host, retention, trash};
 
 /// Names of one request.
 const MAX_NAMES: usize = 1000;
@@ -42,6 +43,7 @@ pub(super) async fn forget(host: &Arc<Host>, request: &ForgetRequest) -> Result<
             name: name.clone(),
             rules,
             now: clock::now(),
+            stay: trash::stay(&host.config, TrashCause::Forget),
         };
         let mut judged = retention::judge(host, &thinning).await?;
         judged.retain(|one| before.is_none_or(|before| one.number < before.number));

@@ -257,6 +257,7 @@ async fn a_snapshot_is_listed_shown_changed_and_removed() {
         namespace: "default".to_owned(),
         references: vec!["app".to_owned(), id.clone()],
         force: false,
+        permanent: false,
     };
     let removed = client.remove(context(), request).await.unwrap().unwrap();
     assert_eq!(removed.ids, [id]);
@@ -272,6 +273,7 @@ async fn removal_of_something_missing_removes_nothing() {
         namespace: "default".to_owned(),
         references: vec!["app".to_owned(), "missing".to_owned()],
         force: false,
+        permanent: false,
     };
     let error = client
         .remove(context(), request)

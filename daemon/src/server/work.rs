@@ -18,7 +18,7 @@ use snap_api::{
 use snap_fs::verify::Depth;
 use snap_store::{EntryName, MemoryMark, Namespace, SnapshotId, TreeReader};
 
-use super::{browse::active, parse, peer::Peer};
+use super::{browse::active, parse, peer::Peer, trash};
 use crate::{
     blocking, clock,
     create::{self, CreatePlan, CreateSource},
@@ -154,7 +154,11 @@ pub(super) async fn restore(
     })
 }
 
-async fn restore_plan(host: &Host, peer: Peer, request: RestoreRequest) -> Result<RestorePlan> {
+async fn restore_plan(
+    host: &Arc<Host>,
+    peer: Peer,
+    request: RestoreRequest,
+) -> Result<RestorePlan> {
     let network = parse::network(request.network)?;
     if network != NetworkChoice::None {
         peer.require_root("restore into a network of the host")?;
@@ -164,7 +168,11 @@ async fn restore_plan(host: &Host, peer: Peer, request: RestoreRequest) -> Resul
         peer.require_root("give folders of the host to a restored container")?;
     }
     let drop_mounts = parse::destinations(request.drop_mounts)?;
-    let snapshot = active(host, &request.namespace, &request.reference).await?;
+    let (namespace, reference) = (&request.namespace, &request.reference);
+    let snapshot = match request.from_trash {
+        true => trash::resolve(host, namespace, reference).await?,
+        false => active(host, namespace, reference).await?,
+    };
     // Whoever runs what was in memory, or reads it, has its secrets.
     let holds_memory = matches!(snapshot.memory, Some(MemoryMark::Captured(_)));
     if holds_memory && !request.no_memory {
@@ -181,7 +189,7 @@ async fn restore_plan(host: &Host, peer: Peer, request: RestoreRequest) -> Resul
         namespace: snapshot.namespace.clone(),
         ids: parse::container_ids(&id, request.count)?,
         snapshot,
-        force: request.force,
+        force: request.force || request.from_trash,
         no_start: request.no_start,
         memory: match (request.no_memory, request.fallback) {
             (true, _) => MemoryChoice::Never,

@@ -55,7 +55,7 @@ impl Catalogue {
     }
 
     /// Puts the copy `backup` in the place of the catalogue at `path`, which nobody may have open; that one is kept beside it.
-    /// Nothing in it expires before `earliest_expiry` (seconds since 1970) or is removed by a policy, because it does not know of times
+    /// Nothing in it expires or goes from the trash before `earliest_expiry` (seconds since 1970) or is removed by a policy, because it does not know of times
     /// that were changed and of what was pinned or tagged after it was made. `Corrupt` or `Incompatible` when it cannot be used; then nothing is changed.
     pub fn put_back(backup: &Path, path: &Path, earliest_expiry: i64) -> Result<PutBack> {
         let (disk, name) = place::of(path)?;
@@ -217,6 +217,11 @@ fn prepare(disk: &dyn Disk, backup: &Path, draft: &Path, earliest_expiry: i64) -
         .execute(sql, params![earliest_expiry])
         .map_err(explain)?;
     let sql = "UPDATE policies SET rests_until = max(rests_until, ?)";
+    connection
+        .execute(sql, params![earliest_expiry])
+        .map_err(explain)?;
+    // What was taken back after the copy was made is in its trash still.
+    let sql = "UPDATE trash SET goes_at = max(goes_at, ?)";
     connection
         .execute(sql, params![earliest_expiry])
         .map_err(explain)?;

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use rusqlite::{Transaction, params};
 
 use super::{
-    Attachment, Catalogue, Failure, Force, SnapshotRecord, SnapshotState, lifecycle, rows, users,
-    versions,
+    Attachment, Begun, Catalogue, Failure, Force, Removal, SnapshotRecord, SnapshotState, Stay,
+    lifecycle, rows, users, versions,
 };
 use crate::{
     error::Result,
@@ -56,6 +56,8 @@ pub struct Thinning {
     pub rules: KeepRules,
     /// Seconds since 1970.
     pub now: i64,
+    /// How what is not kept goes to the trash; `None` when it does not.
+    pub stay: Option<Stay>,
 }
 
 impl Verdict {
@@ -72,7 +74,7 @@ impl Catalogue {
         self.read("judge versions", |transaction| judge(transaction, thinning))
     }
 
-    /// Active → Deleting, for those versions of a name that nothing keeps and that are among `prepared`, all of them or none. Whether
+    /// Active → Deleting, in the trash or not, for those versions of a name that nothing keeps and that are among `prepared`, all of them or none. Whether
     /// something keeps them is asked in the change itself. Returns what became of each version.
     pub fn begin_forgetting(
         &self,
@@ -81,10 +83,16 @@ impl Catalogue {
     ) -> Result<Vec<Verdict>> {
         self.write("forget versions", |transaction| {
             let mut verdicts = judge(transaction, thinning)?;
+            let removal = Removal {
+                force: Force::No,
+                now: thinning.now,
+                stay: thinning.stay,
+            };
+            let mut begun = Begun::default();
             for verdict in verdicts.iter_mut().filter(|one| one.is_removed()) {
                 let id = &verdict.snapshot.id;
                 match prepared.contains(id) {
-                    true => lifecycle::delete(transaction, id, Force::No, thinning.now)?,
+                    true => lifecycle::delete(transaction, id, &removal, &mut begun)?,
                     false => verdict.obstacles.push(Obstacle::Changed),
                 }
             }
@@ -109,6 +117,7 @@ fn judge(transaction: &Transaction<'_>, thinning: &Thinning) -> Result<Vec<Verdi
         name,
         rules,
         now,
+        ..
     } = thinning;
     versions::require_known(transaction, namespace, name)?;
     let found = of_name(transaction, namespace, name)?;

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::{
-    Catalogue, Failure, Force, MemoryMark, MoveCause, SnapshotRecord, SnapshotState, lookup,
-    naming, quota, rows, users, versions,
+    Begun, Catalogue, Failure, Force, MemoryMark, MoveCause, SnapshotRecord, SnapshotState, Stay,
+    lookup, naming, quota, rows, trash, users, versions,
 };
 use crate::{
     error::{Error, Result},
@@ -14,6 +14,17 @@ use crate::{
     manifest::{Manifest, Origin},
     names::SnapshotName,
 };
+
+/// How snapshots are removed.
+#[derive(Clone, Copy, Debug)]
+pub struct Removal {
+    /// Whether immutable names stand in the way.
+    pub force: Force,
+    /// Seconds since 1970.
+    pub now: i64,
+    /// How they go to the trash; `None` when they do not.
+    pub stay: Option<Stay>,
+}
 
 impl Catalogue {
     /// Adds a snapshot in state Creating, unless its namespace holds `limit` snapshots already (`Error::Limit`).
@@ -139,15 +150,30 @@ impl Catalogue {
     /// attached, `Naming` when one is pinned or, without force, bears an immutable name.
     /// One that is Deleting already may be among them, so that a removal that was cut short can be asked for again.
     pub fn begin_removal(&self, ids: &[SnapshotId], force: Force, now: i64) -> Result<()> {
+        let stay = None;
+        self.remove_to(ids, &Removal { force, now, stay }).map(drop)
+    }
+
+    /// The same, by way of the trash when `removal` says so; what is Failed holds nothing and does not go there. One that is in the trash
+    /// already stays there as it is, unless it is to go for good.
+    pub fn remove_to(&self, ids: &[SnapshotId], removal: &Removal) -> Result<Begun> {
         self.write("begin a removal", |transaction| {
-            ids.iter()
-                .try_for_each(|id| delete(transaction, id, force, now))
+            let mut begun = Begun::default();
+            for id in ids {
+                delete(transaction, id, removal, &mut begun)?;
+            }
+            Ok(begun)
         })
     }
 
     /// The same for one that has expired at `now`; `NotFound` when it has not, or no longer: somebody has pinned it or made its
     /// time to live longer since it was listed.
     pub fn begin_expiry(&self, id: &SnapshotId, now: i64) -> Result<()> {
+        self.expire_to(id, now, None).map(drop)
+    }
+
+    /// The same, by way of the trash when `stay` says so.
+    pub fn expire_to(&self, id: &SnapshotId, now: i64, stay: Option<Stay>) -> Result<Begun> {
         self.write("begin the removal of an expired snapshot", |transaction| {
             if !lookup::one(transaction, id)?.has_expired(now) {
                 return Err(Failure::Situation(Error::NotFound {
@@ -155,7 +181,9 @@ impl Catalogue {
                     name: id.to_string(),
                 }));
             }
-            delete(transaction, id, Force::No, now)
+            let (mut begun, force) = (Begun::default(), Force::No);
+            delete(transaction, id, &Removal { force, now, stay }, &mut begun)?;
+            Ok(begun)
         })
     }
 
@@ -163,25 +191,46 @@ impl Catalogue {
     pub fn finish_removal(&self, id: &SnapshotId) -> Result<()> {
         self.write("finish a removal", |transaction| {
             require(transaction, id, &[SnapshotState::Deleting])?;
+            if trash::holds(transaction, id)? {
+                return Err(Failure::Situation(Error::Busy {
+                    what: "Snapshot",
+                    name: id.to_string(),
+                    why: "is in the trash".to_owned(),
+                }));
+            }
             transaction.execute("DELETE FROM snapshots WHERE id = ?", [id.as_bytes()])?;
             Ok(())
         })
     }
 }
 
-/// Active or Failed → Deleting, as [`Catalogue::begin_removal`] says.
+/// Active or Failed → Deleting, as [`Catalogue::remove_to`] says.
 pub(super) fn delete(
     transaction: &Transaction<'_>,
     id: &SnapshotId,
-    force: Force,
-    now: i64,
+    removal: &Removal,
+    begun: &mut Begun,
 ) -> Result<(), Failure> {
     use SnapshotState::{Active, Deleting, Failed};
     require(transaction, id, &[Active, Failed, Deleting])?;
+    let is_trashed = trash::holds(transaction, id)?;
+    if is_trashed && removal.stay.is_some() {
+        return Ok(());
+    }
     users::require_unused(transaction, id)?;
     let record = lookup::one(transaction, id)?;
-    naming::require_removable(&record, force)?;
-    naming::take_all(transaction, &record, now)?;
+    naming::require_removable(&record, removal.force)?;
+    match removal.stay.filter(|_| record.state == Active) {
+        Some(stay) => {
+            trash::put(transaction, &record, stay, removal.now)?;
+            begun.trashed.push(*id);
+        }
+        None => {
+            trash::take(transaction, id)?;
+            naming::take_all(transaction, &record, removal.now)?;
+            begun.deleting.push(*id);
+        }
+    }
     transaction.execute(
         "UPDATE snapshots SET state = 'deleting' WHERE id = ?",
         [id.as_bytes()],

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Transaction, params};
 
-use super::{Catalogue, Failure, SnapshotRecord, SnapshotState, naming, rows, versions};
+use super::{Catalogue, Failure, SnapshotRecord, SnapshotState, naming, rows, trash, versions};
 use crate::{
     error::{Error, Result},
     ids::SnapshotId,
@@ -13,6 +13,8 @@ use crate::{
 
 /// Candidates an ambiguous prefix names in its error.
 const SHOWN_CANDIDATES: usize = 3;
+/// What is in the trash is found there alone.
+const NOT_TRASHED: &str = "NOT EXISTS (SELECT 1 FROM trash WHERE trash.snapshot = snapshots.id)";
 
 impl Catalogue {
     /// The snapshot a user means; `NotFound`, `Naming` or `Ambiguous`.
@@ -39,6 +41,11 @@ impl Catalogue {
                     None => by_prefix(transaction, namespace, prefix)?,
                 },
             };
+            if let (None, Some(trashed)) =
+                (&found, trash::explain(transaction, namespace, reference)?)
+            {
+                return Err(trashed.into());
+            }
             match (found, reference) {
                 (Some(found), _) => Ok(found),
                 (None, Reference::Name(name) | Reference::IdPrefixOrName(_, name)) => {
@@ -72,24 +79,29 @@ impl Catalogue {
         self.read("list snapshots", |transaction| match namespace {
             Some(namespace) => rows::snapshots(
                 transaction,
-                "WHERE namespace = ?1 AND (created_at, id) < (?2, ?3)
-                 ORDER BY created_at DESC, id DESC LIMIT ?4",
+                &format!(
+                    "WHERE namespace = ?1 AND (created_at, id) < (?2, ?3) AND {NOT_TRASHED}
+                     ORDER BY created_at DESC, id DESC LIMIT ?4"
+                ),
                 params![namespace.as_str(), seconds, id, limit],
             ),
             None => rows::snapshots(
                 transaction,
-                "WHERE (created_at, id) < (?1, ?2) ORDER BY created_at DESC, id DESC LIMIT ?3",
+                &format!(
+                    "WHERE (created_at, id) < (?1, ?2) AND {NOT_TRASHED}
+                     ORDER BY created_at DESC, id DESC LIMIT ?3"
+                ),
                 params![seconds, id, limit],
             ),
         })
     }
 
-    /// Snapshots in one state, of every namespace.
+    /// Snapshots in one state, of every namespace; not those in the trash.
     pub fn in_state(&self, state: SnapshotState) -> Result<Vec<SnapshotRecord>> {
         self.read("list snapshots by state", |transaction| {
             rows::snapshots(
                 transaction,
-                "WHERE state = ? ORDER BY created_at, id",
+                &format!("WHERE state = ? AND {NOT_TRASHED} ORDER BY created_at, id"),
                 [state.as_str()],
             )
         })
@@ -111,15 +123,16 @@ impl Catalogue {
         Ok(expired)
     }
 
-    /// Number of snapshots by state; every state is there.
+    /// Number of snapshots by state, without the trash; every state is there.
     pub fn count_by_state(&self) -> Result<BTreeMap<&'static str, u64>> {
         let mut counts: BTreeMap<_, _> = SnapshotState::ALL
             .into_iter()
             .map(|state| (state.as_str(), 0))
             .collect();
         let found = self.read("count snapshots", |transaction| {
-            let sql = "SELECT state, count(*) FROM snapshots GROUP BY state";
-            rows::collect(transaction, sql, [], |row| {
+            let sql =
+                format!("SELECT state, count(*) FROM snapshots WHERE {NOT_TRASHED} GROUP BY state");
+            rows::collect(transaction, &sql, [], |row| {
                 Ok((
                     rows::state(&row.get::<_, String>(0)?)?,
                     rows::count(row, 1)?,
@@ -160,7 +173,7 @@ fn within(
 ) -> Result<Option<SnapshotRecord>, Failure> {
     let found = rows::snapshots(
         transaction,
-        "WHERE id = ? AND namespace = ?",
+        &format!("WHERE id = ? AND namespace = ? AND {NOT_TRASHED}"),
         params![id.as_bytes(), namespace.as_str()],
     )?;
     Ok(found.into_iter().next())
@@ -189,7 +202,9 @@ fn by_prefix(
     };
     let mut found = rows::snapshots(
         transaction,
-        "WHERE namespace = ?1 AND id BETWEEN ?2 AND ?3 ORDER BY id LIMIT ?4",
+        &format!(
+            "WHERE namespace = ?1 AND id BETWEEN ?2 AND ?3 AND {NOT_TRASHED} ORDER BY id LIMIT ?4"
+        ),
         params![
             namespace.as_str(),
             bound("0")?.as_bytes(),

@@ -289,7 +289,7 @@ pub(super) fn require_removable(record: &SnapshotRecord, force: Force) -> Result
 }
 
 /// Makes a name immutable.
-fn keep(
+pub(super) fn keep(
     transaction: &Transaction<'_>,
     namespace: &Namespace,
     name: &SnapshotName,

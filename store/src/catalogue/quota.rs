@@ -8,16 +8,25 @@ use crate::{
     names::Namespace,
 };
 
-/// What the snapshots of a namespace that are Creating or Active come to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the snapshots of a namespace come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Held {
-    /// Their number.
+    /// Those that are Creating or Active.
     pub snapshots: u64,
-    /// What they added to the store when they were made.
+    /// What these and those in the trash added to the store when they were made.
     pub stored_bytes: u64,
+    /// Those in the trash.
+    pub trashed_snapshots: u64,
+    /// The part of the bytes that they added.
+    pub trashed_bytes: u64,
 }
 
 impl Catalogue {
+    /// What is in the trash of every namespace: snapshots, and the bytes they added to the store.
+    pub fn trash_size(&self) -> Result<(u64, u64)> {
+        self.read("add up the trash", |transaction| trashed(transaction, None))
+    }
+
     /// What a namespace holds.
     pub fn held(&self, namespace: &Namespace) -> Result<Held> {
         self.read("add up a namespace", |transaction| {
@@ -32,16 +41,30 @@ pub(super) fn held(transaction: &Transaction<'_>, namespace: &Namespace) -> Resu
     let sql = "SELECT count(*), CAST(total(stored_bytes) AS INTEGER) FROM snapshots
                WHERE namespace = ? AND state IN ('creating', 'active')";
     let found = rows::collect(transaction, sql, [namespace.as_str()], |row| {
-        Ok(Held {
-            snapshots: rows::count(row, 0)?,
-            stored_bytes: rows::count(row, 1)?,
-        })
+        Ok((rows::count(row, 0)?, rows::count(row, 1)?))
     })?;
-    let nothing = Held {
-        snapshots: 0,
-        stored_bytes: 0,
-    };
-    Ok(found.into_iter().next().unwrap_or(nothing))
+    let (snapshots, stored_bytes) = found.into_iter().next().unwrap_or_default();
+    let (trashed_snapshots, trashed_bytes) = trashed(transaction, Some(namespace))?;
+    Ok(Held {
+        snapshots,
+        stored_bytes: stored_bytes.saturating_add(trashed_bytes),
+        trashed_snapshots,
+        trashed_bytes,
+    })
+}
+
+/// What the trash of a namespace comes to: snapshots, and bytes they added to the store.
+fn trashed(
+    transaction: &Transaction<'_>,
+    namespace: Option<&Namespace>,
+) -> Result<(u64, u64), Failure> {
+    let sql = "SELECT count(*), CAST(total(stored_bytes) AS INTEGER) FROM trash
+               JOIN snapshots ON snapshots.id = trash.snapshot WHERE ?1 IS NULL OR namespace = ?1";
+    let key = [namespace.map(Namespace::as_str)];
+    let found = rows::collect(transaction, sql, key, |row| {
+        Ok((rows::count(row, 0)?, rows::count(row, 1)?))
+    })?;
+    Ok(found.into_iter().next().unwrap_or_default())
 }
 
 /// `Error::Limit` when so many more bytes are too many.

@@ -98,7 +98,8 @@ pub(super) fn memory_columns(memory: Option<&MemoryMark>) -> (Option<i64>, Optio
     }
 }
 
-fn names(joined: Option<String>) -> Result<Vec<SnapshotName>, Failure> {
+/// Names out of their column, with blanks between.
+pub(super) fn names(joined: Option<String>) -> Result<Vec<SnapshotName>, Failure> {
     let joined = joined.unwrap_or_default();
     let mut names: Vec<SnapshotName> = joined
         .split_ascii_whitespace()

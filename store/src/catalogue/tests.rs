@@ -10,6 +10,7 @@ mod names;
 mod policies;
 mod quota;
 mod remains;
+mod trash;
 mod unused;
 mod users;
 mod vfs;

@@ -6,7 +6,7 @@ use rusqlite::{Row, Transaction, params};
 
 use super::{
     Attachment, Catalogue, ContainerRecord, Failure, MountRecord, SnapshotState,
-    lifecycle::require, naming, rows,
+    lifecycle::require, naming, rows, trash,
 };
 use crate::{
     error::{Error, Result},
@@ -21,11 +21,11 @@ const MOUNTS: &str = "SELECT path, snapshot, writable FROM mounts";
 const SHOWN_USERS: usize = 3;
 
 impl Catalogue {
-    /// Adds a restored container; `Exists` when there is one of that id, `Busy` when the snapshot is not Active.
+    /// Adds a restored container; `Exists` when there is one of that id, `Busy` when the snapshot is neither Active nor in the trash.
     pub fn insert_container(&self, record: &ContainerRecord) -> Result<()> {
         self.write("insert a container", |transaction| {
             if let Some(snapshot) = &record.snapshot {
-                require(transaction, snapshot, &[SnapshotState::Active])?;
+                require_usable(transaction, snapshot)?;
             }
             let added = transaction.execute(
                 "INSERT INTO containers (namespace, id, snapshot, folder, is_complete, created_at)
@@ -93,10 +93,10 @@ impl Catalogue {
         })
     }
 
-    /// Adds a mounted folder; `Exists` when it is one already, `Busy` when the snapshot is not Active.
+    /// Adds a mounted folder; `Exists` when it is one already, `Busy` when the snapshot is neither Active nor in the trash.
     pub fn insert_mount(&self, record: &MountRecord) -> Result<()> {
         self.write("insert a mount", |transaction| {
-            require(transaction, &record.snapshot, &[SnapshotState::Active])?;
+            require_usable(transaction, &record.snapshot)?;
             let added = transaction.execute(
                 "INSERT INTO mounts (path, snapshot, writable) VALUES (?, ?, ?)
                  ON CONFLICT DO NOTHING",
@@ -137,6 +137,14 @@ impl Catalogue {
     /// Who uses a snapshot.
     pub fn attachments(&self, id: &SnapshotId) -> Result<Vec<Attachment>> {
         self.read("list users", |transaction| of(transaction, id))
+    }
+}
+
+/// `Busy` unless a snapshot is Active or in the trash, where whoever uses it keeps it.
+fn require_usable(transaction: &Transaction<'_>, id: &SnapshotId) -> Result<(), Failure> {
+    match trash::holds(transaction, id)? {
+        true => Ok(()),
+        false => require(transaction, id, &[SnapshotState::Active]),
     }
 }
 

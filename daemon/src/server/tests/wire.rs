@@ -64,6 +64,7 @@ async fn others_than_root_do_not_reach_into_the_host() {
         network: snap_api::NetworkChoice::Host,
         keep_mounts: Vec::new(),
         drop_mounts: Vec::new(),
+        from_trash: false,
         idempotency_key: None,
     };
     assert_eq!(

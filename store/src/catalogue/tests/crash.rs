@@ -14,7 +14,7 @@ use crate::disk::doubles::{Outcome, conclude, seeds};
 pub(super) type Change = fn(&Catalogue) -> Result<()>;
 
 /// Every change there is, each of which succeeds on what [`prepared`] makes.
-pub(super) const CHANGES: [(&str, Change); 32] = [
+pub(super) const CHANGES: [(&str, Change); 36] = [
     ("insert", |it| it.insert(&record(id(9), 90), LIMIT)),
     ("activate", |it| {
         it.activate(&manifest(id(2), 20, Some("app:v2"))).map(drop)
@@ -29,6 +29,14 @@ pub(super) const CHANGES: [(&str, Change); 32] = [
         let removed = forget::forget(it, &"thin".parse()?)?;
         assert_eq!(removed, [1]);
         Ok(())
+    }),
+    ("remove-to", |it| {
+        it.remove_to(&[id(1), id(4)], &trash::removal()).map(drop)
+    }),
+    ("begin-purge", |it| it.begin_purge(&[id(12)], None)),
+    ("renew-trash", |it| it.renew_trash(NOW + 5).map(drop)),
+    ("undelete", |it| {
+        it.undelete(&[id(12)], &trash::undeletion()).map(drop)
     }),
     ("set-names", |it| {
         let names = ["app:v1".parse()?, "app:latest".parse()?];
@@ -121,11 +129,13 @@ pub(super) fn prepared(folder: &Path) -> Catalogue {
         (6, Some("site")),
         (10, Some("thin")),
         (11, Some("thin")),
+        (12, Some("thrown:v1")),
     ] {
         active(&catalogue, id(number), i64::from(number), name);
     }
     catalogue.insert(&record(id(2), 2), LIMIT).unwrap();
     remove(&catalogue, &[id(5)]).unwrap();
+    catalogue.remove_to(&[id(12)], &trash::removal()).unwrap();
     active(&catalogue, id(7), 7, None);
     catalogue.lose(&id(7), "its manifest is gone").unwrap();
     catalogue.put_base("old", &base(), None, 4).unwrap();
@@ -158,7 +168,11 @@ pub(super) fn told(catalogue: &Catalogue) -> String {
         catalogue.all_moves().unwrap(),
         catalogue.policies(None).unwrap(),
     );
-    format!("{list:?} {users:?} {others:?} {names:?}")
+    let trash = (
+        catalogue.trash(None, None, 100).unwrap(),
+        catalogue.in_state(SnapshotState::Deleting).unwrap(),
+    );
+    format!("{list:?} {users:?} {others:?} {names:?} {trash:?}")
 }
 
 pub(super) fn read(folder: &Path) -> Files {

@@ -25,6 +25,7 @@ pub(super) fn thinning(name: &SnapshotName) -> Thinning {
         name: name.clone(),
         rules: LAST,
         now: NOW,
+        stay: None,
     }
 }
 

@@ -22,6 +22,7 @@ fn stored_bytes_beyond_the_limit_are_refused_and_change_nothing() {
     let expected = Held {
         snapshots: 2,
         stored_bytes: 1024,
+        ..Held::default()
     };
     assert_eq!(catalogue.held(&namespace()).unwrap(), expected);
     let other: Namespace = "other".parse().unwrap();
