@@ -50,7 +50,7 @@ pub struct EventView {
     pub seq: u64,
     /// When; RFC 3339.
     pub at: String,
-    /// The kind of a job that has ended (`create`, `restore`, `copy`, `verify`, `collect`, `repair`), or `trash`, `undelete`, `remove` (for
+    /// The kind of a job that has ended (`create`, `restore`, `copy`, `verify`, `collect`, `repair`, `stats`), or `trash`, `undelete`, `remove` (for
     /// good), `expire` and `forget` (the same without a trash),
     /// `policy-set`, `policy-remove`, `ttl`, `tag`, `untag`, `rollback`, `pin`, `unpin`, `label`, `mount`, `unmount`, `start`, `stop` or `remove-container`.
     pub action: String,

@@ -7,6 +7,7 @@ use crate::{
     path::WirePath,
     repair::Repaired,
     upkeep::Collected,
+    usage::Stats,
     view::{ContainerView, SnapshotView},
 };
 
@@ -37,7 +38,7 @@ pub enum JobState {
 pub struct JobView {
     /// The job's id.
     pub job: String,
-    /// `create`, `restore`, `copy`, `verify`, `collect` or `repair`.
+    /// `create`, `restore`, `copy`, `verify`, `collect`, `repair` or `stats`.
     pub kind: String,
     /// containerd's namespace.
     pub namespace: String,
@@ -92,6 +93,8 @@ pub enum JobOutcome {
     Collected(Box<Collected>),
     /// The store was mended.
     Repaired(Box<Repaired>),
+    /// What snapshots need was added up.
+    Counted(Box<Stats>),
 }
 
 /// A snapshot was made.

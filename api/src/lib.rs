@@ -24,6 +24,7 @@ mod retention;
 mod service;
 mod trash;
 mod upkeep;
+mod usage;
 mod verdict;
 mod view;
 
@@ -40,6 +41,7 @@ pub use retention::*;
 pub use service::{Answer, Snapshotd, SnapshotdClient, SnapshotdRequest, SnapshotdResponse};
 pub use trash::*;
 pub use upkeep::*;
+pub use usage::*;
 pub use verdict::*;
 pub use view::*;
 
@@ -47,7 +49,7 @@ pub use view::*;
 pub const PROTOCOL_MAJOR: u32 = 1;
 /// Minor version: methods and fields are only ever added within a major version. A daemon ignores fields it does not know, so a client
 /// asks nothing of it that came with a later one. 1: versions, immutable tags, pins, filters and orders of lists. 2: events. 3: memory,
-/// `check`. 4: rules for what is kept, times without use. 5: the trash.
+/// `check`. 4: rules for what is kept, times without use. 5: the trash, usage.
 pub const PROTOCOL_MINOR: u32 = 5;
 /// Largest frame either side accepts, in bytes: a full page of listings is far below it.
 pub const MAX_FRAME_BYTES: usize = 4 << 20;

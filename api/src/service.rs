@@ -23,6 +23,7 @@ use crate::{
     },
     trash::{TrashEmptied, TrashEmptyRequest, TrashView, UndeleteRequest, Undeleted},
     upkeep::{BackedUp, BackupRequest, CollectRequest},
+    usage::StatsRequest,
     verdict::Verdict,
     view::{
         ContainerView, DiffEntry, Hello, MountView, Page, Removed, SnapshotDetail, SnapshotView,
@@ -118,4 +119,6 @@ pub trait Snapshotd {
     async fn undelete(request: UndeleteRequest) -> Answer<Undeleted>;
     /// Removes for good what is in the trash.
     async fn trash_empty(request: TrashEmptyRequest) -> Answer<TrashEmptied>;
+    /// Starts adding up what snapshots need of the store.
+    async fn stats_start(request: StatsRequest) -> Answer<JobStarted>;
 }

@@ -11,7 +11,7 @@ use crate::{
     session::Session,
     verbs::{
         backup, browse, check, collect, containers, create, events, forget, generate, history,
-        jobs, mounts, naming, policy, repair, restore, snapshots, trash, upkeep,
+        jobs, mounts, naming, policy, repair, restore, snapshots, stats, trash, upkeep,
     },
 };
 
@@ -105,6 +105,8 @@ enum Verb {
     Container(containers::ContainerArgs),
     Start(containers::StartArgs),
     Stop(containers::StopArgs),
+    #[command(visible_alias = "usage")]
+    Stats(stats::StatsArgs),
     Verify(upkeep::VerifyArgs),
     Collect(collect::CollectArgs),
     Repair(repair::RepairArgs),
@@ -188,6 +190,7 @@ async fn dispatch(session: &Session, verb: Verb) -> Result<(), Failure> {
         Verb::Container(args) => containers::container(session, args).await,
         Verb::Start(args) => containers::start(session, args).await,
         Verb::Stop(args) => containers::stop(session, args).await,
+        Verb::Stats(args) => stats::stats(session, args).await,
         Verb::Verify(args) => upkeep::verify(session, args).await,
         Verb::Collect(args) => collect::collect(session, args).await,
         Verb::Repair(args) => repair::repair(session, args).await,

@@ -18,5 +18,6 @@ pub(crate) mod policy;
 pub(crate) mod repair;
 pub(crate) mod restore;
 pub(crate) mod snapshots;
+pub(crate) mod stats;
 pub(crate) mod trash;
 pub(crate) mod upkeep;

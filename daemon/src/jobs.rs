@@ -30,7 +30,7 @@ use crate::{
     events::{Event, Events},
 };
 
-/// Copies and verifications under way at once; each keeps one core and one disk busy.
+/// Copies, verifications and counts under way at once; each keeps one core and one disk busy.
 const CONCURRENT_READERS: usize = 4;
 /// Jobs waiting or running at once: more than any client means to start.
 const MAX_RUNNING: usize = 1000;
@@ -52,6 +52,8 @@ pub enum JobKind {
     Collect,
     /// Mends the store.
     Repair,
+    /// Adds up what snapshots need.
+    Stats,
 }
 
 impl JobKind {
@@ -65,6 +67,7 @@ impl JobKind {
             Self::Verify => "verify",
             Self::Collect => "collect",
             Self::Repair => "repair",
+            Self::Stats => "stats",
         }
     }
 }
@@ -301,7 +304,7 @@ impl Jobs {
         match kind {
             JobKind::Create => &self.0.captures,
             JobKind::Restore => &self.0.restores,
-            JobKind::Copy | JobKind::Verify => &self.0.readers,
+            JobKind::Copy | JobKind::Verify | JobKind::Stats => &self.0.readers,
             JobKind::Collect | JobKind::Repair => &self.0.collections,
         }
     }

@@ -51,6 +51,7 @@ pub mod status;
 pub mod steady;
 mod trash;
 pub mod turns;
+mod usage;
 pub mod verify;
 mod views;
 

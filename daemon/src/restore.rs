@@ -28,6 +28,7 @@ use crate::{
     jobs::JobHandle,
     memory::{ServedImages, additions},
     spec::{self, SpecPlan},
+    usage,
 };
 
 pub(crate) mod folders;
@@ -169,7 +170,17 @@ pub async fn restore(host: &Arc<Host>, plan: RestorePlan, job: &JobHandle) -> Re
     warnings.extend(blueprint.without_memory.take());
     let Blueprint { plan, base, .. } = &blueprint;
     let snapshot = &plan.snapshot.id;
-    host.catalogue.touch(snapshot, clock::now())?;
+    let (is_of_image, made) = (*base == Base::Image, enrolled.len() as u64);
+    let bytes = blueprint.memory_bytes.unwrap_or(0);
+    let bytes = bytes.saturating_add(plan.snapshot.logical_bytes);
+    match is_of_image {
+        true => host.catalogue.touch(snapshot, clock::now())?,
+        false => {
+            let saved_us = usage::saved_us(bytes, made, started.elapsed());
+            host.catalogue
+                .note_restore(snapshot, made, saved_us, clock::now())?;
+        }
+    }
     let mut containers = Vec::with_capacity(enrolled.len());
     for record in &enrolled {
         containers.push(containers::view(host, record).await?);

@@ -33,11 +33,13 @@ const SNAPSHOTS: u64 = 1000;
 const CHUNK_BYTES: usize = 32;
 const FILES_A_FOLDER: u64 = 1000;
 
-const MEASUREMENTS: [(&str, &str); 8] = [
+const MEASUREMENTS: [(&str, &str); 10] = [
     ("open", "open for writing"),
     ("list", "open for reading, read every manifest"),
     ("create", "begin and commit a snapshot of 1000 new chunks"),
     ("verify", "quick verify of one snapshot"),
+    ("unique", "add up what each snapshot alone needs"),
+    ("usage", "add up that and what each needs"),
     ("dry-run", "collect, dry run"),
     ("remove", "remove half of the snapshots, four in a row"),
     ("collect", "collect what they alone needed"),
@@ -162,7 +164,22 @@ fn measure(folder: &Path, measurement: &str) -> Outcome<String> {
             }
             format!("{} removed", removed.len())
         }
+        "unique" | "usage" => usage(&store, measurement == "usage")?,
         _ => collect(&store, measurement == "dry-run")?,
+    })
+}
+
+/// Adds up what each snapshot needs.
+fn usage(store: &Store, in_full: bool) -> Outcome<String> {
+    let groups: Vec<_> = store.manifests()?.into_iter().map(|id| vec![id]).collect();
+    let usage = store.usage(&groups, in_full, &Silent)?;
+    let unique: u64 = usage.groups.iter().map(|group| group.unique.chunks).sum();
+    let needed = usage.groups.iter().filter_map(|group| group.needed);
+    let needed: u64 = needed.map(|needed| needed.chunks).sum();
+    let snapshots = usage.groups.len();
+    Ok(match in_full {
+        true => format!("{snapshots} snapshots, {unique} unique chunks, {needed} needed"),
+        false => format!("{snapshots} snapshots, {unique} unique chunks"),
     })
 }
 

@@ -29,6 +29,7 @@ mod notes;
 mod place;
 mod policies;
 mod quota;
+mod restores;
 mod rollback;
 mod rows;
 mod schema;
@@ -53,6 +54,7 @@ pub use moves::{Move, MoveCause, MoveEnd};
 pub use naming::{Force, Hold};
 pub use policies::PolicyRecord;
 pub use quota::Held;
+pub use restores::Restores;
 pub use rollback::{Rollback, RollbackTo};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 pub use trash::{Begun, Stay, TrashCause, TrashRecord};
@@ -317,6 +319,7 @@ impl Catalogue {
         self.counters()?;
         self.policies(None)?;
         self.trash(None, None, usize::MAX)?;
+        self.restores()?;
         self.all_moves().map(drop)
     }
 

@@ -21,6 +21,7 @@ mod rewrite;
 mod sweep;
 mod tally;
 pub(crate) mod tombstones;
+mod usage;
 mod whole;
 
 use std::{collections::HashSet, time::SystemTime};
@@ -29,6 +30,7 @@ pub(crate) use collector::Collector;
 pub use leases::Lease;
 pub use report::{CollectOptions, CollectReport, Damage, Holder, Roots};
 pub use retired::Retiring;
+pub use usage::{Amount, GroupUsage, Usage};
 
 use self::{
     mark::{Marks, walk},

@@ -42,10 +42,13 @@ mod tree;
 pub use catalogue::{
     Attachment, BaseLayer, BaseRecord, Begun, Catalogue, ContainerRecord, ExpiryCause, Force, Held,
     Hold, MemoryMark, MountRecord, Move, MoveCause, MoveEnd, Obstacle, PolicyRecord, PutBack,
-    RememberedBase, Removal, Rollback, RollbackTo, SnapshotRecord, SnapshotState, Stay, Thinning,
-    TrashCause, TrashRecord, Undeleted, Undeletion, Verdict, VersionRecord,
+    RememberedBase, Removal, Restores, Rollback, RollbackTo, SnapshotRecord, SnapshotState, Stay,
+    Thinning, TrashCause, TrashRecord, Undeleted, Undeletion, Verdict, VersionRecord,
 };
-pub use collect::{CollectOptions, CollectReport, Damage, Holder, Lease, Retiring, Roots};
+pub use collect::{
+    Amount, CollectOptions, CollectReport, Damage, GroupUsage, Holder, Lease, Retiring, Roots,
+    Usage,
+};
 pub use draft::{Draft, DraftStats};
 pub use entry::{Content, DeviceNumber, Entry, EntryName, Meta, Node, Timestamp, TreeRef, Xattr};
 pub use error::{Error, Result};

@@ -16,7 +16,7 @@ use crate::{
 
 /// Lists, follows and cancels jobs.
 ///
-/// Creating, restoring, copying, verifying, collecting and repairing are jobs of the daemon: they go on whatever becomes of the
+/// Creating, restoring, copying, verifying, collecting, repairing and adding up are jobs of the daemon: they go on whatever becomes of the
 /// command that started them. Without a verb the jobs are listed, newest first. The daemon remembers jobs for a while after their end, but not
 /// beyond its own; a snapshot's state in `snapctl list` stays.
 #[derive(Debug, Args)]

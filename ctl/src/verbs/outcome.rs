@@ -11,7 +11,7 @@ use crate::{
     failure::Failure,
     follow::Followed,
     screen::{Screen, facts, table},
-    verbs::{collect, containers, repair, snapshots},
+    verbs::{collect, containers, repair, snapshots, stats},
     words::{clean, count, micros, short_id, size},
 };
 
@@ -54,6 +54,7 @@ pub(crate) fn show(screen: &Screen, outcome: &JobOutcome) -> Result<(), Failure>
             }
         }
         JobOutcome::Repaired(done) => repair::show(screen, done),
+        JobOutcome::Counted(done) => stats::show(screen, done),
     }
 }
 

@@ -18,9 +18,10 @@ use snap_api::{
     MountsUpgraded, Moves, MovesRequest, Page, PinRequest, PolicyListRequest, PolicyRequest,
     PolicySetRequest, PolicyView, ReferenceRequest, RemoveRequest, Removed, RepairRequest,
     RestoreRequest, RollbackRequest, RolledBack, SnapshotDetail, SnapshotView, Snapshotd,
-    SnapshotdRequest, SnapshotdResponse, Status, StatusRequest, TagRequest, TrashEmptied,
-    TrashEmptyRequest, TrashView, TreeEntry, TreeRequest, TtlRequest, UndeleteRequest, Undeleted,
-    UndeletedView, UnmountRequest, UpgradeMountsRequest, Verdict, VerifyRequest, VersionView,
+    SnapshotdRequest, SnapshotdResponse, StatsRequest, Status, StatusRequest, TagRequest,
+    TrashEmptied, TrashEmptyRequest, TrashView, TreeEntry, TreeRequest, TtlRequest,
+    UndeleteRequest, Undeleted, UndeletedView, UnmountRequest, UpgradeMountsRequest, Verdict,
+    VerifyRequest, VersionView,
 };
 use tarpc::{
     context::Context,
@@ -317,6 +318,9 @@ impl Snapshotd for Fake {
     }
     async fn collect_start(self, _: Context, request: CollectRequest) -> Answer<JobStarted> {
         self.job("collect_start", &request)
+    }
+    async fn stats_start(self, _: Context, request: StatsRequest) -> Answer<JobStarted> {
+        self.job("stats_start", &request)
     }
     async fn repair_start(self, _: Context, request: RepairRequest) -> Answer<JobStarted> {
         self.job("repair_start", &request)

@@ -321,6 +321,7 @@ fn an_older_daemon_is_not_asked_for_what_it_does_not_know() {
         &["undelete", "web"],
         &["trash", "list"],
         &["trash", "empty"],
+        &["stats"],
     ] {
         let output = daemon.run(arguments);
         assert_eq!(output.status.code(), Some(7), "{arguments:?}");
@@ -390,4 +391,19 @@ fn the_trash_is_asked_for_as_it_was_typed() {
         asked("trash_list", &["trash", "list", "-A"])["namespace"],
         json!(null)
     );
+}
+
+#[test]
+fn stats_are_asked_for_as_typed() {
+    let request = asked("stats_start", &["stats", "web", "db:2", "--detach"]);
+    let expected = json!({
+        "namespace": "default", "references": ["web", "db:2"], "by": "snapshot", "quick": false,
+    });
+    assert_eq!(request, expected);
+    let request = asked(
+        "stats_start",
+        &["usage", "-A", "--by", "name", "--quick", "--detach"],
+    );
+    let expected = json!({"namespace": null, "references": [], "by": "name", "quick": true});
+    assert_eq!(request, expected);
 }

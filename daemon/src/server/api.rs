@@ -10,9 +10,10 @@ use snap_api::{
     MountsUpgraded, Moves, MovesRequest, PROTOCOL_MAJOR, PROTOCOL_MINOR, Page, PinRequest,
     PolicyListRequest, PolicyRequest, PolicySetRequest, PolicyView, ReferenceRequest,
     RemoveRequest, Removed, RepairRequest, RestoreRequest, RollbackRequest, RolledBack,
-    SnapshotDetail, SnapshotView, Snapshotd, Status, StatusRequest, TagRequest, TrashEmptied,
-    TrashEmptyRequest, TrashView, TreeEntry, TreeRequest, TtlRequest, UndeleteRequest, Undeleted,
-    UnmountRequest, UpgradeMountsRequest, Verdict, VerifyRequest, VersionView,
+    SnapshotDetail, SnapshotView, Snapshotd, StatsRequest, Status, StatusRequest, TagRequest,
+    TrashEmptied, TrashEmptyRequest, TrashView, TreeEntry, TreeRequest, TtlRequest,
+    UndeleteRequest, Undeleted, UnmountRequest, UpgradeMountsRequest, Verdict, VerifyRequest,
+    VersionView,
 };
 use tarpc::context::Context;
 use tracing::debug;
@@ -244,6 +245,14 @@ impl Snapshotd for Api {
         self.ask("repair", move |host| async move {
             work::repair(&host, peer, &request)
         })
+        .await
+    }
+
+    async fn stats_start(self, _: Context, request: StatsRequest) -> Answer<JobStarted> {
+        self.ask(
+            "stats",
+            |host| async move { work::stats(&host, request).await },
+        )
         .await
     }
 

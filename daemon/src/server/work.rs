@@ -12,8 +12,8 @@ use std::{
 
 use snap_api::{
     Copied, CopyRequest, CreateRequest, CreateSource as WireSource, ErrorCode, ErrorReport,
-    JobOutcome, JobStarted, MemoryWish, NetworkChoice, RepairRequest, RestoreRequest, Ttl, Verdict,
-    VerifyRequest,
+    JobOutcome, JobStarted, MemoryWish, NetworkChoice, RepairRequest, RestoreRequest, StatsRequest,
+    Ttl, Verdict, VerifyRequest,
 };
 use snap_fs::verify::Depth;
 use snap_store::{EntryName, MemoryMark, Namespace, SnapshotId, TreeReader};
@@ -28,7 +28,7 @@ use crate::{
     memory,
     repair::{self, Extent},
     restore::{self, MemoryChoice, RestorePlan},
-    verify,
+    usage, verify,
 };
 
 /// Warnings an outcome carries; the rest is counted.
@@ -292,6 +292,47 @@ pub(super) async fn verify(host: &Arc<Host>, request: VerifyRequest) -> Result<J
     host.jobs.start(job_request, move |job| async move {
         let verified = blocking(move || verify::verify(&job_host, one, depth, &job)).await?;
         Ok(JobOutcome::Verified(verified))
+    })
+}
+
+/// Adds up what snapshots need: those that are named, or all that are active.
+pub(super) async fn stats(host: &Arc<Host>, request: StatsRequest) -> Result<JobStarted> {
+    let namespace = parse::optional_namespace(request.namespace.as_deref())?;
+    let mut named = Vec::new();
+    if !request.references.is_empty() {
+        parse::references(&request.references)?;
+        let of = request.namespace.as_deref().ok_or_else(|| {
+            let message = "Snapshots are named in one namespace";
+            parse::usage("invalid-references", message)
+        })?;
+        for reference in &request.references {
+            named.push(active(host, of, reference).await?);
+        }
+        named.sort_unstable_by_key(|one| one.id);
+        named.dedup_by_key(|one| one.id);
+    }
+    let job_request = JobRequest {
+        kind: JobKind::Stats,
+        namespace: namespace
+            .clone()
+            .map_or_else(|| parse::namespace("default"), Ok)?,
+        subject: match named.is_empty() {
+            true => "all".to_owned(),
+            false => request.references.join(" "),
+        },
+        snapshot: None,
+        key: None,
+    };
+    let job_host = Arc::clone(host);
+    host.jobs.start(job_request, move |job| async move {
+        let stats = blocking(move || {
+            let records = match named.is_empty() {
+                true => usage::active(&job_host, namespace.as_ref())?,
+                false => named,
+            };
+            usage::stats(&job_host, records, (request.by, request.quick), &job)
+        });
+        Ok(JobOutcome::Counted(Box::new(stats.await?)))
     })
 }
 

@@ -5,6 +5,7 @@ mod damage;
 mod leases;
 mod model;
 mod sweep;
+mod usage;
 
 use std::{
     path::{Path, PathBuf},

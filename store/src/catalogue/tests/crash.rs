@@ -14,7 +14,7 @@ use crate::disk::doubles::{Outcome, conclude, seeds};
 pub(super) type Change = fn(&Catalogue) -> Result<()>;
 
 /// Every change there is, each of which succeeds on what [`prepared`] makes.
-pub(super) const CHANGES: [(&str, Change); 36] = [
+pub(super) const CHANGES: [(&str, Change); 37] = [
     ("insert", |it| it.insert(&record(id(9), 90), LIMIT)),
     ("activate", |it| {
         it.activate(&manifest(id(2), 20, Some("app:v2"))).map(drop)
@@ -72,6 +72,7 @@ pub(super) const CHANGES: [(&str, Change); 36] = [
         it.set_labels(&id(1), &set, &["team".to_owned()])
     }),
     ("touch", |it| it.touch(&id(1), 77)),
+    ("note-restore", |it| it.note_restore(&id(3), 2, 5000, 77)),
     ("import", |it| {
         it.import(&manifest(id(8), 80, Some("app:v1")))
     }),
@@ -172,7 +173,8 @@ pub(super) fn told(catalogue: &Catalogue) -> String {
         catalogue.trash(None, None, 100).unwrap(),
         catalogue.in_state(SnapshotState::Deleting).unwrap(),
     );
-    format!("{list:?} {users:?} {others:?} {names:?} {trash:?}")
+    let restores = catalogue.restores().unwrap();
+    format!("{list:?} {users:?} {others:?} {names:?} {trash:?} {restores:?}")
 }
 
 pub(super) fn read(folder: &Path) -> Files {
