@@ -9,6 +9,7 @@
 //! Field names are part of the API: units end the name, times are RFC 3339 in UTC, ids are strings.
 //! Every argument is one struct whose later fields have defaults, so that an older client goes on working.
 
+mod auto;
 mod client;
 mod error;
 mod event;
@@ -28,6 +29,7 @@ mod usage;
 mod verdict;
 mod view;
 
+pub use auto::*;
 pub use client::{Client, ConnectError};
 pub use error::{ErrorCode, ErrorReport};
 pub use event::*;
@@ -49,7 +51,8 @@ pub use view::*;
 pub const PROTOCOL_MAJOR: u32 = 1;
 /// Minor version: methods and fields are only ever added within a major version. A daemon ignores fields it does not know, so a client
 /// asks nothing of it that came with a later one. 1: versions, immutable tags, pins, filters and orders of lists. 2: events. 3: memory,
-/// `check`. 4: rules for what is kept, times without use. 5: the trash, usage.
+/// `check`. 4: rules for what is kept, times without use. 5: the trash, usage,
+/// automatic snapshots.
 pub const PROTOCOL_MINOR: u32 = 5;
 /// Largest frame either side accepts, in bytes: a full page of listings is far below it.
 pub const MAX_FRAME_BYTES: usize = 4 << 20;

@@ -4,6 +4,7 @@
 //! whatever becomes of the client, `job_wait` follows it and `job_cancel` ends it.
 
 use crate::{
+    auto::{AutoRequest, AutoSetRequest, AutoView},
     error::ErrorReport,
     event::{Events, EventsRequest},
     health::{DoctorReport, MountsUpgraded, Status},
@@ -121,4 +122,10 @@ pub trait Snapshotd {
     async fn trash_empty(request: TrashEmptyRequest) -> Answer<TrashEmptied>;
     /// Starts adding up what snapshots need of the store.
     async fn stats_start(request: StatsRequest) -> Answer<JobStarted>;
+    /// Stores what is captured by itself, and when.
+    async fn auto_set(request: AutoSetRequest) -> Answer<AutoView>;
+    /// What is stored, by namespace and name; without filters and orders.
+    async fn auto_list(request: ListRequest) -> Answer<Page<AutoView>>;
+    /// Has no more of a name captured by itself.
+    async fn auto_remove(request: AutoRequest) -> Answer<AutoView>;
 }

@@ -10,8 +10,8 @@ use crate::{
     screen::{Output, Screen},
     session::Session,
     verbs::{
-        backup, browse, check, collect, containers, create, events, forget, generate, history,
-        jobs, mounts, naming, policy, repair, restore, snapshots, stats, trash, upkeep,
+        auto, backup, browse, check, collect, containers, create, events, forget, generate,
+        history, jobs, mounts, naming, policy, repair, restore, snapshots, stats, trash, upkeep,
     },
 };
 
@@ -91,6 +91,7 @@ enum Verb {
     Rollback(history::RollbackArgs),
     Forget(forget::ForgetArgs),
     Policy(policy::PolicyArgs),
+    Auto(auto::AutoArgs),
     Pin(naming::PinArgs),
     Unpin(naming::UnpinArgs),
     Label(naming::LabelArgs),
@@ -178,6 +179,7 @@ async fn dispatch(session: &Session, verb: Verb) -> Result<(), Failure> {
         Verb::Rollback(args) => history::rollback(session, args).await,
         Verb::Forget(args) => forget::forget(session, args).await,
         Verb::Policy(args) => policy::policy(session, args).await,
+        Verb::Auto(args) => auto::auto(session, args).await,
         Verb::Pin(args) => naming::pin(session, args).await,
         Verb::Unpin(args) => naming::unpin(session, args).await,
         Verb::Label(args) => naming::label(session, args).await,

@@ -1,5 +1,6 @@
 //! The verbs, by what they are about: each has its arguments, what it asks, and what it shows.
 
+pub(crate) mod auto;
 pub(crate) mod backup;
 pub(crate) mod browse;
 pub(crate) mod check;

@@ -94,6 +94,10 @@ fn of_store(error: &StoreError) -> ErrorReport {
             let hint = "`snapctl policy show` lists them; remove those that are no longer needed";
             (ErrorCode::Limit, "limit-exceeded", Some(hint))
         }
+        StoreError::Limit { what, .. } if what.starts_with("Automatic") => {
+            let hint = "`snapctl auto list` lists them; remove those that are no longer needed";
+            (ErrorCode::Limit, "limit-exceeded", Some(hint))
+        }
         StoreError::Limit { .. } => {
             let hint =
                 "Remove snapshots that are no longer needed, or raise `snapshots_per_namespace`";

@@ -11,6 +11,7 @@
 //! Everything is reached through [`Host`]; recipes are async and cross into the synchronous crates with one
 //! `spawn_blocking` a step.
 
+mod auto;
 pub mod backup;
 mod ballast;
 mod blocking;

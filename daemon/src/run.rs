@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    Error, Host, backup, ballast, collect,
+    Error, Host, auto, backup, ballast, collect,
     config::Config,
     containers, expiry, files, mounts, repair, scrub,
     server::{self, Listening, Server, SocketError},
@@ -187,6 +187,7 @@ fn raise_file_limit() {
 fn background(host: &Arc<Host>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(expiry::run(Arc::clone(host)));
+    tasks.spawn(auto::run(Arc::clone(host)));
     tasks.spawn(backup::run(Arc::clone(host)));
     tasks.spawn(collect::run(Arc::clone(host)));
     tasks.spawn(scrub::run(Arc::clone(host)));

@@ -8,6 +8,7 @@
 //! its task. Changes and jobs are tasks of their own, so a client that leaves ends nothing but its waiting.
 
 mod api;
+mod autos;
 mod browse;
 mod calls;
 mod changes;

@@ -18,6 +18,7 @@
 //! A snapshot that becomes Active under a name is the next version of it, and `latest` moves there in the same change; each move of
 //! `latest` is kept, so that a rollback can be undone.
 
+mod autos;
 mod backup;
 mod bases;
 mod forget;
@@ -47,6 +48,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+pub use autos::{AutoEnd, AutoRecord, AutoSource};
 pub use backup::PutBack;
 pub use forget::{Obstacle, Thinning, Verdict};
 pub use lifecycle::Removal;
@@ -320,6 +322,7 @@ impl Catalogue {
         self.policies(None)?;
         self.trash(None, None, usize::MAX)?;
         self.restores()?;
+        self.autos(None)?;
         self.all_moves().map(drop)
     }
 

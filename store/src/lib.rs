@@ -40,10 +40,11 @@ mod store;
 mod tree;
 
 pub use catalogue::{
-    Attachment, BaseLayer, BaseRecord, Begun, Catalogue, ContainerRecord, ExpiryCause, Force, Held,
-    Hold, MemoryMark, MountRecord, Move, MoveCause, MoveEnd, Obstacle, PolicyRecord, PutBack,
-    RememberedBase, Removal, Restores, Rollback, RollbackTo, SnapshotRecord, SnapshotState, Stay,
-    Thinning, TrashCause, TrashRecord, Undeleted, Undeletion, Verdict, VersionRecord,
+    Attachment, AutoEnd, AutoRecord, AutoSource, BaseLayer, BaseRecord, Begun, Catalogue,
+    ContainerRecord, ExpiryCause, Force, Held, Hold, MemoryMark, MountRecord, Move, MoveCause,
+    MoveEnd, Obstacle, PolicyRecord, PutBack, RememberedBase, Removal, Restores, Rollback,
+    RollbackTo, SnapshotRecord, SnapshotState, Stay, Thinning, TrashCause, TrashRecord, Undeleted,
+    Undeletion, Verdict, VersionRecord,
 };
 pub use collect::{
     Amount, CollectOptions, CollectReport, Damage, GroupUsage, Holder, Lease, Retiring, Roots,

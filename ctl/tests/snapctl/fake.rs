@@ -11,17 +11,17 @@ use futures::StreamExt;
 use serde::Serialize;
 use serde_json::Value;
 use snap_api::{
-    Answer, BackedUp, BackupRequest, CollectRequest, ContainerRequest, ContainerView, CopyRequest,
-    CreateRequest, DiffEntry, DiffRequest, DoctorReport, ErrorCode, ErrorReport, Events,
-    EventsRequest, ForgetRequest, ForgetView, Hello, HelloRequest, HistoryRequest, JobRequest,
-    JobStarted, JobView, JobWaitRequest, LabelRequest, ListRequest, MountRequest, MountView,
-    MountsUpgraded, Moves, MovesRequest, Page, PinRequest, PolicyListRequest, PolicyRequest,
-    PolicySetRequest, PolicyView, ReferenceRequest, RemoveRequest, Removed, RepairRequest,
-    RestoreRequest, RollbackRequest, RolledBack, SnapshotDetail, SnapshotView, Snapshotd,
-    SnapshotdRequest, SnapshotdResponse, StatsRequest, Status, StatusRequest, TagRequest,
-    TrashEmptied, TrashEmptyRequest, TrashView, TreeEntry, TreeRequest, TtlRequest,
-    UndeleteRequest, Undeleted, UndeletedView, UnmountRequest, UpgradeMountsRequest, Verdict,
-    VerifyRequest, VersionView,
+    Answer, AutoRequest, AutoSetRequest, AutoView, BackedUp, BackupRequest, CollectRequest,
+    ContainerRequest, ContainerView, CopyRequest, CreateRequest, DiffEntry, DiffRequest,
+    DoctorReport, ErrorCode, ErrorReport, Events, EventsRequest, ForgetRequest, ForgetView, Hello,
+    HelloRequest, HistoryRequest, JobRequest, JobStarted, JobView, JobWaitRequest, LabelRequest,
+    ListRequest, MountRequest, MountView, MountsUpgraded, Moves, MovesRequest, Page, PinRequest,
+    PolicyListRequest, PolicyRequest, PolicySetRequest, PolicyView, ReferenceRequest,
+    RemoveRequest, Removed, RepairRequest, RestoreRequest, RollbackRequest, RolledBack,
+    SnapshotDetail, SnapshotView, Snapshotd, SnapshotdRequest, SnapshotdResponse, StatsRequest,
+    Status, StatusRequest, TagRequest, TrashEmptied, TrashEmptyRequest, TrashView, TreeEntry,
+    TreeRequest, TtlRequest, UndeleteRequest, Undeleted, UnmountRequest, UpgradeMountsRequest,
+    Verdict, VerifyRequest, VersionView,
 };
 use tarpc::{
     context::Context,
@@ -319,6 +319,19 @@ impl Snapshotd for Fake {
     async fn collect_start(self, _: Context, request: CollectRequest) -> Answer<JobStarted> {
         self.job("collect_start", &request)
     }
+    async fn auto_set(self, _: Context, request: AutoSetRequest) -> Answer<AutoView> {
+        self.note("auto_set", &request)?;
+        Ok(fixtures::auto(&request.name))
+    }
+    async fn auto_list(self, _: Context, request: ListRequest) -> Answer<Page<AutoView>> {
+        self.note("auto_list", &request)?;
+        let autos = ["app", "db", "web"].map(fixtures::auto);
+        Ok(Self::page(&autos, request.cursor.as_deref()))
+    }
+    async fn auto_remove(self, _: Context, request: AutoRequest) -> Answer<AutoView> {
+        self.note("auto_remove", &request)?;
+        Ok(fixtures::auto(&request.name))
+    }
     async fn stats_start(self, _: Context, request: StatsRequest) -> Answer<JobStarted> {
         self.job("stats_start", &request)
     }
@@ -390,22 +403,11 @@ impl Snapshotd for Fake {
     }
     async fn undelete(self, _: Context, request: UndeleteRequest) -> Answer<Undeleted> {
         self.note("undelete", &request)?;
-        let back = UndeletedView {
-            snapshot: fixtures::snapshot(),
-            lost: vec!["web:latest".to_owned()],
-            ttl_renewed: true,
-        };
-        Ok(Undeleted {
-            snapshots: vec![back],
-        })
+        Ok(fixtures::undeleted())
     }
     async fn trash_empty(self, _: Context, request: TrashEmptyRequest) -> Answer<TrashEmptied> {
         self.note("trash_empty", &request)?;
-        Ok(TrashEmptied {
-            ids: vec![fixtures::ID.to_owned()],
-            stored_bytes: 3 << 20,
-            in_use: vec!["used".to_owned()],
-        })
+        Ok(fixtures::emptied())
     }
     async fn backup(self, _: Context, request: BackupRequest) -> Answer<BackedUp> {
         self.note("backup", &request)?;

@@ -6,11 +6,12 @@ use std::{
 };
 
 use snap_api::{
-    BackupStatus, Blocker, Collected, CollectionStatus, ContainerView, Created, DiskPressure,
-    DiskStatus, ErrorCode, ErrorReport, ForgetVerdict, ForgetView, JobOutcome, JobState, JobView,
-    KeepRules, LastCollection, MountStatus, MoveCause, MoveEnd, MoveView, PolicyView, ProgressView,
-    RequestInFlight, Restored, RolledBack, ScrubStatus, SnapshotDetail, SnapshotState,
-    SnapshotView, Status, TrashCause, TrashStatus, TrashView, Verdict, VersionView, WirePath,
+    AutoView, BackupStatus, Blocker, Collected, CollectionStatus, ContainerView, CreateSource,
+    Created, DiskPressure, DiskStatus, ErrorCode, ErrorReport, ForgetVerdict, ForgetView,
+    JobOutcome, JobState, JobView, KeepRules, LastCollection, MountStatus, MoveCause, MoveEnd,
+    MoveView, PolicyView, ProgressView, RequestInFlight, Restored, RolledBack, ScrubStatus,
+    SnapshotDetail, SnapshotState, SnapshotView, Status, TrashCause, TrashEmptied, TrashStatus,
+    TrashView, Undeleted, UndeletedView, Verdict, VersionView, WirePath,
 };
 
 pub(crate) const ID: &str = "0123456789abcdef0123456789abcdef";
@@ -368,4 +369,41 @@ pub(crate) fn snapctl(arguments: &[&str]) -> Command {
     }
     command.args(arguments);
     command
+}
+
+/// What is captured by itself, and failed.
+pub(crate) fn auto(name: &str) -> AutoView {
+    AutoView {
+        namespace: "default".to_owned(),
+        name: name.to_owned(),
+        source: CreateSource::Container("web".to_owned()),
+        schedule: "hourly".to_owned(),
+        memory: true,
+        next_at: Some("2999-01-01T00:00:00Z".to_owned()),
+        last_at: Some(THEN.to_owned()),
+        last_snapshot: None,
+        failure: Some("it does not run".to_owned()),
+        failures: 2,
+    }
+}
+
+/// A snapshot that is back without one of its names.
+pub(crate) fn undeleted() -> Undeleted {
+    let back = UndeletedView {
+        snapshot: snapshot(),
+        lost: vec!["web:latest".to_owned()],
+        ttl_renewed: true,
+    };
+    Undeleted {
+        snapshots: vec![back],
+    }
+}
+
+/// A trash that was emptied but for what is used.
+pub(crate) fn emptied() -> TrashEmptied {
+    TrashEmptied {
+        ids: vec![ID.to_owned()],
+        stored_bytes: 3 << 20,
+        in_use: vec!["used".to_owned()],
+    }
 }

@@ -10,6 +10,7 @@ mod connection;
 mod fake;
 mod fixtures;
 mod jobs;
+mod lifecycle;
 mod listings;
 mod requests;
 mod script;

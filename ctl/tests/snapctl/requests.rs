@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::fake::{Daemon, Script};
 
 /// What the daemon was asked when this was typed.
-fn asked(method: &str, arguments: &[&str]) -> Value {
+pub(crate) fn asked(method: &str, arguments: &[&str]) -> Value {
     let daemon = Daemon::start(Script::default());
     daemon.run(arguments);
     let seen = daemon.seen(method);
@@ -322,6 +322,7 @@ fn an_older_daemon_is_not_asked_for_what_it_does_not_know() {
         &["trash", "list"],
         &["trash", "empty"],
         &["stats"],
+        &["auto", "list"],
     ] {
         let output = daemon.run(arguments);
         assert_eq!(output.status.code(), Some(7), "{arguments:?}");
@@ -370,40 +371,4 @@ fn a_path_that_is_no_text_arrives_byte_for_byte() {
 #[test]
 fn upgrade_mounts_names_nothing() {
     assert_eq!(asked("upgrade_mounts", &["upgrade-mounts"]), json!({}));
-}
-
-#[test]
-fn the_trash_is_asked_for_as_it_was_typed() {
-    let request = asked("remove", &["remove", "web", "--permanent"]);
-    assert_eq!(
-        (&request["permanent"], &request["force"]),
-        (&json!(true), &json!(false))
-    );
-    let request = asked("undelete", &["undelete", "web:7", "3f2a"]);
-    assert_eq!(request["references"], json!(["web:7", "3f2a"]));
-    assert_eq!(
-        asked("trash_empty", &["trash", "empty"])["references"],
-        json!([])
-    );
-    let request = asked("trash_empty", &["trash", "empty", "web"]);
-    assert_eq!(request["references"], json!(["web"]));
-    assert_eq!(
-        asked("trash_list", &["trash", "list", "-A"])["namespace"],
-        json!(null)
-    );
-}
-
-#[test]
-fn stats_are_asked_for_as_typed() {
-    let request = asked("stats_start", &["stats", "web", "db:2", "--detach"]);
-    let expected = json!({
-        "namespace": "default", "references": ["web", "db:2"], "by": "snapshot", "quick": false,
-    });
-    assert_eq!(request, expected);
-    let request = asked(
-        "stats_start",
-        &["usage", "-A", "--by", "name", "--quick", "--detach"],
-    );
-    let expected = json!({"namespace": null, "references": [], "by": "name", "quick": true});
-    assert_eq!(request, expected);
 }

@@ -3,23 +3,23 @@
 use std::time::Duration;
 
 use snap_api::{
-    BackedUp, BackupRequest, CollectRequest, ContainerRequest, ContainerView, CopyRequest,
-    CreateRequest, DiffEntry, DiffRequest, DoctorReport, ErrorCode, ErrorReport, Events,
-    EventsRequest, ForgetRequest, ForgetView, Hello, HelloRequest, HistoryRequest, JobRequest,
-    JobStarted, JobView, JobWaitRequest, LabelRequest, ListRequest, MountRequest, MountView,
-    MountsUpgraded, Moves, MovesRequest, PROTOCOL_MAJOR, PROTOCOL_MINOR, Page, PinRequest,
-    PolicyListRequest, PolicyRequest, PolicySetRequest, PolicyView, ReferenceRequest,
-    RemoveRequest, Removed, RepairRequest, RestoreRequest, RollbackRequest, RolledBack,
-    SnapshotDetail, SnapshotView, Snapshotd, StatsRequest, Status, StatusRequest, TagRequest,
-    TrashEmptied, TrashEmptyRequest, TrashView, TreeEntry, TreeRequest, TtlRequest,
-    UndeleteRequest, Undeleted, UnmountRequest, UpgradeMountsRequest, Verdict, VerifyRequest,
-    VersionView,
+    AutoRequest, AutoSetRequest, AutoView, BackedUp, BackupRequest, CollectRequest,
+    ContainerRequest, ContainerView, CopyRequest, CreateRequest, DiffEntry, DiffRequest,
+    DoctorReport, ErrorCode, ErrorReport, Events, EventsRequest, ForgetRequest, ForgetView, Hello,
+    HelloRequest, HistoryRequest, JobRequest, JobStarted, JobView, JobWaitRequest, LabelRequest,
+    ListRequest, MountRequest, MountView, MountsUpgraded, Moves, MovesRequest, PROTOCOL_MAJOR,
+    PROTOCOL_MINOR, Page, PinRequest, PolicyListRequest, PolicyRequest, PolicySetRequest,
+    PolicyView, ReferenceRequest, RemoveRequest, Removed, RepairRequest, RestoreRequest,
+    RollbackRequest, RolledBack, SnapshotDetail, SnapshotView, Snapshotd, StatsRequest, Status,
+    StatusRequest, TagRequest, TrashEmptied, TrashEmptyRequest, TrashView, TreeEntry, TreeRequest,
+    TtlRequest, UndeleteRequest, Undeleted, UnmountRequest, UpgradeMountsRequest, Verdict,
+    VerifyRequest, VersionView,
 };
 use tarpc::context::Context;
 use tracing::debug;
 
 use super::{
-    browse,
+    autos, browse,
     calls::{Answer, Api},
     changes, listing, naming, parse, policies, retention, trash, tree, work,
 };
@@ -244,6 +244,30 @@ impl Snapshotd for Api {
         let peer = self.peer;
         self.ask("repair", move |host| async move {
             work::repair(&host, peer, &request)
+        })
+        .await
+    }
+
+    async fn auto_set(self, _: Context, request: AutoSetRequest) -> Answer<AutoView> {
+        let (peer, subject) = (self.peer, request.name.clone());
+        self.change("auto-set", &subject, move |host| async move {
+            autos::set(&host, peer, request).await
+        })
+        .await
+    }
+
+    async fn auto_list(self, _: Context, request: ListRequest) -> Answer<Page<AutoView>> {
+        self.ask(
+            "autos",
+            |host| async move { autos::list(&host, &request).await },
+        )
+        .await
+    }
+
+    async fn auto_remove(self, _: Context, request: AutoRequest) -> Answer<AutoView> {
+        let subject = request.name.clone();
+        self.change("auto-remove", &subject, |host| async move {
+            autos::remove(&host, &request).await
         })
         .await
     }

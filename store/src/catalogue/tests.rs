@@ -1,3 +1,4 @@
+mod autos;
 mod bases;
 mod copies;
 mod crash;

@@ -14,7 +14,7 @@ use crate::disk::doubles::{Outcome, conclude, seeds};
 pub(super) type Change = fn(&Catalogue) -> Result<()>;
 
 /// Every change there is, each of which succeeds on what [`prepared`] makes.
-pub(super) const CHANGES: [(&str, Change); 37] = [
+pub(super) const CHANGES: [(&str, Change); 40] = [
     ("insert", |it| it.insert(&record(id(9), 90), LIMIT)),
     ("activate", |it| {
         it.activate(&manifest(id(2), 20, Some("app:v2"))).map(drop)
@@ -62,6 +62,15 @@ pub(super) const CHANGES: [(&str, Change); 37] = [
     }),
     ("remove-policy", |it| {
         it.remove_policy(&namespace(), &"thin".parse()?).map(drop)
+    }),
+    ("set-auto", |it| it.set_auto(&autos::auto("web"), LIMIT)),
+    ("update-auto", |it| {
+        let ended = autos::ended(&autos::auto("thin"));
+        assert!(it.update_auto(&autos::auto("thin"), &ended)?);
+        Ok(())
+    }),
+    ("remove-auto", |it| {
+        it.remove_auto(&namespace(), &"thin".parse()?).map(drop)
     }),
     ("pin", |it| it.pin(&id(3))),
     ("unpin", |it| it.unpin(&id(6))),
@@ -152,6 +161,7 @@ pub(super) fn prepared(folder: &Path) -> Catalogue {
     catalogue
         .set_policy(&namespace(), &"thin".parse().unwrap(), &forget::LAST, LIMIT)
         .unwrap();
+    catalogue.set_auto(&autos::auto("thin"), LIMIT).unwrap();
     catalogue
         .insert_container(&container("old", id(6)))
         .unwrap();
@@ -173,7 +183,10 @@ pub(super) fn told(catalogue: &Catalogue) -> String {
         catalogue.trash(None, None, 100).unwrap(),
         catalogue.in_state(SnapshotState::Deleting).unwrap(),
     );
-    let restores = catalogue.restores().unwrap();
+    let restores = (
+        catalogue.restores().unwrap(),
+        catalogue.autos(None).unwrap(),
+    );
     format!("{list:?} {users:?} {others:?} {names:?} {trash:?} {restores:?}")
 }
 
