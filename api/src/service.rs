@@ -25,7 +25,7 @@ use crate::{
     trash::{TrashEmptied, TrashEmptyRequest, TrashView, UndeleteRequest, Undeleted},
     upkeep::{BackedUp, BackupRequest, CollectRequest},
     usage::StatsRequest,
-    verdict::Verdict,
+    verdict::{Forecast, Verdict},
     view::{
         ContainerView, DiffEntry, Hello, MountView, Page, Removed, SnapshotDetail, SnapshotView,
         TreeEntry,
@@ -128,4 +128,6 @@ pub trait Snapshotd {
     async fn auto_list(request: ListRequest) -> Answer<Page<AutoView>>;
     /// Has no more of a name captured by itself.
     async fn auto_remove(request: AutoRequest) -> Answer<AutoView>;
+    /// Says what a create would come to, without touching anything.
+    async fn create_forecast(request: CreateRequest) -> Answer<Forecast>;
 }

@@ -28,6 +28,8 @@ pub(crate) const MEMORY: u32 = 3;
 pub(crate) const RETENTION: u32 = 4;
 /// The one that the trash came with.
 pub(crate) const TRASH: u32 = 5;
+/// The one that forecasts of a create came with.
+pub(crate) const FORECAST: u32 = 6;
 
 const CALL_HINT: &str = "whether the daemon did it is not known; look with `snapctl list` or `snapctl container list`, and at `journalctl -u snapshotd`";
 

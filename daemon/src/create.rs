@@ -32,10 +32,12 @@ use self::{parts::Parts, subject::Subject};
 mod bases;
 mod facts;
 mod folders;
+mod forecast;
 mod parts;
 mod subject;
 
 pub(crate) use folders::folders_of;
+pub(crate) use forecast::forecast;
 
 /// What is captured.
 #[derive(Clone, Debug)]

@@ -26,12 +26,14 @@ use crate::{
     error::{Result, in_full},
     host::Host,
     jobs::JobHandle,
+    spec::SpecMount,
 };
 
 pub(crate) mod additions;
 mod blockers;
 mod criu;
 pub(crate) mod criu_log;
+mod estimate;
 mod facts;
 mod folder;
 mod room;
@@ -85,9 +87,10 @@ impl Capture {
     async fn find_room(host: &Host, namespace: &Namespace, container: &str) -> Result<Self> {
         Criu::look().await.require()?;
         let pids = host.containerd.processes(namespace, container).await?;
+        let given = given_mounts(host, namespace, container).await?;
         let state = host.config.state.clone();
         let finding = move || -> Result<_> {
-            if let Some(blocker) = blockers::find(&pids).into_iter().next() {
+            if let Some(blocker) = blockers::find(&pids, &given).into_iter().next() {
                 return Err(blocked(blocker));
             }
             let estimate = room::estimate(&pids);
@@ -198,12 +201,13 @@ pub(crate) async fn verdict(
 ) -> Result<Verdict> {
     let criu = Criu::look().await.require();
     let pids = host.containerd.processes(namespace, container).await?;
+    let given = given_mounts(host, namespace, container).await?;
     let container = container.to_owned();
     let looking = move || -> Result<_> {
         let memory_bytes = room::estimate(&pids);
         let of_host = [criu.err(), room::limit(memory_bytes).err()];
         let mut blockers: Vec<_> = of_host.into_iter().flatten().map(of_the_host).collect();
-        blockers.extend(blockers::find(&pids));
+        blockers.extend(blockers::find(&pids, &given));
         Ok(Verdict {
             container,
             processes: pids.len() as u64,
@@ -212,6 +216,31 @@ pub(crate) async fn verdict(
         })
     };
     blocking(looking).await
+}
+
+/// Where the container's configuration has mounts.
+async fn given_mounts(host: &Host, namespace: &Namespace, container: &str) -> Result<Vec<String>> {
+    let spec = host
+        .containerd
+        .container(namespace, container)
+        .await?
+        .config
+        .spec;
+    let mounts = SpecMount::read_all(&spec)?.into_iter();
+    Ok(mounts.map(|mount| mount.destination).collect())
+}
+
+/// How many bytes the images of the container's processes would have, and by what that was told.
+///
+/// # Errors
+/// When containerd does not answer.
+pub(crate) async fn images_estimate(
+    host: &Host,
+    namespace: &Namespace,
+    container: &str,
+) -> Result<(u64, &'static str)> {
+    let pids = host.containerd.processes(namespace, container).await?;
+    blocking(move || -> Result<_> { Ok(estimate::images(&pids)) }).await
 }
 
 /// A refusal that is no process's fault.

@@ -84,6 +84,26 @@ impl Host {
         self.ctr(&arguments)?.ok().map(drop)
     }
 
+    /// The same as `run`, with a terminal whose other end containerd's shim holds.
+    ///
+    /// # Errors
+    /// As `run`.
+    pub fn run_with_terminal(&self, id: &str, image: &str, script: &str) -> Result<()> {
+        let socket = self.folder().join("containerd/containerd.sock");
+        let (pipes, namespace) = (self.pipes(), self.namespace());
+        // ctr asks its own terminal for its size, so it needs one.
+        let command = format!(
+            "ctr --address '{}' --namespace {namespace} run --tty --detach --fifo-dir '{pipes}' {image} {id} /bin/sh -c '{script}'",
+            socket.display()
+        );
+        let output = Command::new("script")
+            .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+            .stdin(Stdio::null())
+            .output()
+            .context("Run script")?;
+        Answer::new(command, &output).ok().map(drop)
+    }
+
     /// Runs an idle container of the image.
     ///
     /// # Errors

@@ -48,7 +48,8 @@ pub(crate) async fn check(session: &Session, args: CheckArgs) -> Result<(), Fail
     }
 }
 
-fn render(verdict: &Verdict) -> String {
+/// The verdict for people.
+pub(super) fn render(verdict: &Verdict) -> String {
     let said = match verdict.blockers.is_empty() {
         true => "files and memory can be captured",
         false => "files can be captured, memory cannot",

@@ -3,14 +3,16 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use snap_api::{CreateRequest, CreateSource, MemoryWish, Ttl};
+use snap_api::{CreateRequest, CreateSource, ErrorCode, Forecast, MemoryWish, Ttl};
 
 use crate::{
     failure::Failure,
     follow,
-    session::{MEMORY, RETENTION, Session},
+    screen::facts,
+    session::{FORECAST, MEMORY, RETENTION, Session, answer},
     values::{self, Label},
-    verbs::outcome,
+    verbs::{check, outcome},
+    words::{clean, count, micros, size},
 };
 
 /// Makes a snapshot of a running container or of a folder.
@@ -26,6 +28,10 @@ use crate::{
 ///
 /// A folder is captured as it lies, without pausing anything: files that change meanwhile may be caught at different times.
 ///
+/// With --dry-run nothing stands still and nothing is written: it says whether a snapshot could be made, as `snapctl check` does, and
+/// estimates its size and the pause, each with what the estimate rests on. With --memory=required the exit code is 7 then when
+/// memory cannot be captured.
+///
 /// The command waits for the end. Ctrl-C cancels, a second one leaves at once. With --detach it prints the job and leaves.
 #[derive(Debug, Args)]
 #[command(override_usage = "snapctl create [OPTIONS] <CONTAINER | --path <DIR>>")]
@@ -34,6 +40,7 @@ use crate::{
   snapctl create notebook --memory=required --name notebook:warm
   snapctl create --path /srv/data --name data --exclude '*.tmp' --ttl never
   snapctl create web --name web --ttl-unused 7d
+  snapctl create notebook --memory --dry-run
   id=$(snapctl create -q web)
 
 With --quiet it prints the snapshot's id alone (with --detach, the job's).")]
@@ -72,6 +79,9 @@ pub(crate) struct CreateArgs {
     /// Read everything back and compare digests before the snapshot becomes active
     #[arg(long)]
     verify: bool,
+    /// Change nothing, and say what a create would come to
+    #[arg(long, conflicts_with = "detach")]
+    dry_run: bool,
     /// Do not wait for the end
     #[arg(long)]
     detach: bool,
@@ -86,10 +96,54 @@ pub(crate) async fn create(session: &Session, args: CreateArgs) -> Result<(), Fa
     if args.ttl_unused.is_some() {
         session.require(RETENTION)?;
     }
+    let is_dry = args.dry_run;
     let request = args.into_request(session.namespace.clone())?;
+    if is_dry {
+        return forecast(session, request).await;
+    }
     let start = session.client.create_start(session.soon(), request);
     let followed = follow::run(session, waiting, start).await?;
     outcome::show_followed(&session.screen, &followed)
+}
+
+async fn forecast(session: &Session, request: CreateRequest) -> Result<(), Failure> {
+    session.require(FORECAST)?;
+    let is_required = request.memory == MemoryWish::Required;
+    let asked = session.client.create_forecast(session.soon(), request);
+    let forecast = answer(asked.await)?;
+    let warnings = forecast.warnings.iter();
+    warnings.for_each(|text| session.screen.warning(&clean(text)));
+    session.screen.show(&forecast, &[], || render(&forecast))?;
+    let is_blocked = forecast.verdict.is_some_and(|it| !it.blockers.is_empty());
+    match is_required && is_blocked {
+        true => Err(Failure::Found(ErrorCode::Unavailable)),
+        false => Ok(()),
+    }
+}
+
+fn render(forecast: &Forecast) -> String {
+    let mut text = match &forecast.verdict {
+        Some(verdict) => check::render(verdict),
+        None => facts(&[("Folder", clean(&forecast.source))]),
+    };
+    let more = if forecast.partial { " or more" } else { "" };
+    let nodes = count(forecast.nodes, "node");
+    let mut lines = vec![(
+        "Files",
+        format!("{} in {nodes}{more}", size(forecast.files_bytes)),
+    )];
+    if let Some(bytes) = forecast.images_bytes {
+        lines.push(("Images", format!("about {}", size(bytes))));
+    }
+    if forecast.verdict.is_some() {
+        lines.push(("Pause", format!("about {}", micros(forecast.pause_us))));
+    }
+    text.push_str(&facts(&lines));
+    forecast.rests_on.iter().for_each(|line| {
+        text.push_str(&format!("  estimated by  {}\n", clean(line)));
+    });
+    text.push_str("Nothing was changed\n");
+    text
 }
 
 impl CreateArgs {

@@ -1,6 +1,6 @@
 //! What `check` prints, and when it fails.
 
-use snap_api::{Blocker, Verdict};
+use snap_api::{Blocker, Forecast, Verdict};
 
 use crate::{
     fake::{Daemon, Script},
@@ -39,4 +39,41 @@ fn check_says_what_stands_in_the_way_and_fails_when_memory_is_wanted() {
     let json = blocked.run(&["check", "web", "-o", "json"]);
     let verdict: Verdict = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(verdict.blockers[0].pid, Some(7));
+}
+
+#[test]
+fn a_dry_run_prints_the_verdict_and_the_estimates_and_starts_nothing() {
+    let fine = Daemon::start(Script::default());
+    let typed = ["create", "web", "--memory=required", "--dry-run"];
+    let output = fine.run(&typed);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let said = stdout(&output);
+    for part in [
+        "files and memory can be captured",
+        "3.0 MiB in 7 nodes",
+        "about 5.0 MiB",
+        "about 81.0 ms",
+        "Pause: snapshot 12\\x1b",
+        "Nothing was changed",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert_eq!(fine.seen("create_forecast")[0]["memory"], "required");
+    assert!(fine.seen("create_start").is_empty());
+    let blocked = Daemon::start(Script {
+        blockers: vec![Blocker {
+            kind: "terminal".to_owned(),
+            pid: None,
+            found: "It has a terminal".to_owned(),
+            hint: None,
+        }],
+        ..Script::default()
+    });
+    let output = blocked.run(&typed);
+    assert_eq!(output.status.code(), Some(7), "{}", stderr(&output));
+    assert!(!stdout(&output).contains("Images"), "{}", stdout(&output));
+    let json = blocked.run(&["create", "web", "--memory", "--dry-run", "-o", "json"]);
+    assert_eq!(json.status.code(), Some(0), "{}", stderr(&json));
+    let forecast: Forecast = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(forecast.verdict.unwrap().blockers[0].kind, "terminal");
 }

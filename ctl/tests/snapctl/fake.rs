@@ -11,12 +11,7 @@ use futures::StreamExt;
 use serde::Serialize;
 use serde_json::Value;
 use snap_api::{
-    Answer, AutoRequest, AutoSetRequest, AutoView, BackedUp, BackupRequest, CollectRequest,
-    ContainerRequest, ContainerView, CopyRequest, CreateRequest, DiffEntry, DiffRequest,
-    DoctorReport, ErrorCode, ErrorReport, Events, EventsRequest, ForgetRequest, ForgetView, Hello,
-    HelloRequest, HistoryRequest, JobRequest, JobStarted, JobView, JobWaitRequest, LabelRequest,
-    ListRequest, MountRequest, MountView, MountsUpgraded, Moves, MovesRequest, Page, PinRequest,
-    PolicyListRequest, PolicyRequest, PolicySetRequest, PolicyView, ReferenceRequest,
+    Answer, AutoRequest, AutoSetRequest, AutoView, BackedUp, BackupRequest, CollectRequest, ContainerRequest, ContainerView, CopyRequest, CreateRequest, DiffEntry, DiffRequest, DoctorReport, ErrorCode, ErrorReport, Events, EventsRequest, ForgetRequest, ForgetView, Hello, HelloRequest, HistoryRequest, JobRequest, JobStarted, JobView, JobWaitRequest, LabelRequest, ListRequest, MountRequest, MountView, MountsUpgraded, Moves, MovesRequest, Page, PinRequest, PolicyListRequest, PolicyRequest, PolicySetRequest, PolicyView, ReferenceRequest, Blocker, Check, EventView, Forecast, MountUpgrade,
     RemoveRequest, Removed, RepairRequest, RestoreRequest, RollbackRequest, RolledBack,
     SnapshotDetail, SnapshotView, Snapshotd, SnapshotdRequest, SnapshotdResponse, StatsRequest,
     Status, StatusRequest, TagRequest, TrashEmptied, TrashEmptyRequest, TrashView, TreeEntry,
@@ -315,6 +310,11 @@ impl Snapshotd for Fake {
         self.note("check", &request)?;
         let blockers = self.0.script.lock().unwrap().blockers.clone();
         Ok(fixtures::verdict(&request.id, blockers))
+    }
+    async fn create_forecast(self, _: Context, request: CreateRequest) -> Answer<Forecast> {
+        self.note("create_forecast", &request)?;
+        let blockers = self.0.script.lock().unwrap().blockers.clone();
+        Ok(fixtures::forecast(blockers))
     }
     async fn collect_start(self, _: Context, request: CollectRequest) -> Answer<JobStarted> {
         self.job("collect_start", &request)

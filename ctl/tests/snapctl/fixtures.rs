@@ -6,12 +6,7 @@ use std::{
 };
 
 use snap_api::{
-    AutoView, BackupStatus, Blocker, Collected, CollectionStatus, ContainerView, CreateSource,
-    Created, DiskPressure, DiskStatus, ErrorCode, ErrorReport, ForgetVerdict, ForgetView,
-    JobOutcome, JobState, JobView, KeepRules, LastCollection, MountStatus, MoveCause, MoveEnd,
-    MoveView, PolicyView, ProgressView, RequestInFlight, Restored, RolledBack, ScrubStatus,
-    SnapshotDetail, SnapshotState, SnapshotView, Status, TrashCause, TrashEmptied, TrashStatus,
-    TrashView, Undeleted, UndeletedView, Verdict, VersionView, WirePath,
+    AutoView, BackupStatus, Blocker, Collected, CollectionStatus, ContainerView, CreateSource, Created, DiskPressure, DiskStatus, ErrorCode, ErrorReport, ForgetVerdict, ForgetView, JobOutcome, JobState, JobView, KeepRules, LastCollection, MountStatus, MoveCause, MoveEnd, MoveView, PolicyView, ProgressView, RequestInFlight, Restored, RolledBack, ScrubStatus, SnapshotDetail, SnapshotState, SnapshotView, Status, TrashCause, TrashEmptied, TrashStatus, TrashView, Undeleted, UndeletedView, Verdict, VersionView, WirePath, Forecast,
 };
 
 pub(crate) const ID: &str = "0123456789abcdef0123456789abcdef";
@@ -405,5 +400,19 @@ pub(crate) fn emptied() -> TrashEmptied {
         ids: vec![ID.to_owned()],
         stored_bytes: 3 << 20,
         in_use: vec!["used".to_owned()],
+    }
+}
+
+pub(crate) fn forecast(blockers: Vec<Blocker>) -> Forecast {
+    Forecast {
+        source: "web".to_owned(),
+        images_bytes: blockers.is_empty().then_some(5 << 20),
+        verdict: Some(verdict("web", blockers)),
+        nodes: 7,
+        files_bytes: 3 << 20,
+        partial: false,
+        pause_us: 81_000,
+        rests_on: vec!["Pause: snapshot 12\u{1b}".to_owned()],
+        warnings: Vec::new(),
     }
 }

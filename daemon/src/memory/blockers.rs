@@ -10,6 +10,11 @@ use std::{
 
 use snap_api::Blocker;
 
+mod mounts;
+mod namespaces;
+mod sockets;
+mod terminals;
+
 /// CRIU keeps the content of files that are deleted and still open only up to this size.
 const MAX_DELETED_BYTES: u64 = 1 << 20;
 /// Links of descriptors of kernel objects that CRIU does not know.
@@ -35,31 +40,50 @@ struct Open {
     deleted_bytes: Option<u64>,
 }
 
-/// What stands in the way in these processes. One that has ended has nothing.
-pub(super) fn find(pids: &[u32]) -> Vec<Blocker> {
+/// What stands in the way in these processes of a container that was given mounts at these places. A process that has ended has
+/// nothing.
+pub(super) fn find(pids: &[u32], given: &[String]) -> Vec<Blocker> {
     let mut found = Vec::new();
+    if let Some(first) = namespaces::first(pids) {
+        let all = [
+            namespaces::find(pids, first),
+            mounts::find(first, given),
+            terminals::find(pids),
+            sockets::find(pids, first),
+        ];
+        found.extend(
+            all.into_iter()
+                .flatten()
+                .map(|(pid, reason)| told(pid, reason)),
+        );
+    }
     for &pid in pids {
         let process = PathBuf::from(format!("/proc/{pid}"));
         let status = fs::read_to_string(process.join("status")).unwrap_or_default();
-        let name = field(&status, "Name:").unwrap_or("?");
-        let about = |(kind, what, hint): Reason| Blocker {
-            kind: kind.to_owned(),
-            pid: Some(pid),
-            found: format!("process {pid} ({name}) {what}"),
-            hint: Some(hint.to_owned()),
-        };
-        found.extend(traced(&status).map(about));
         let open = descriptors(&process);
         let mut reasons: Vec<_> = open.iter().filter_map(judge).collect();
+        reasons.extend(mapped_devices(&process));
+        reasons.extend(traced(&status));
         reasons.sort_unstable();
         reasons.dedup();
-        found.extend(reasons.into_iter().map(about));
+        found.extend(reasons.into_iter().map(|reason| told(pid, reason)));
         if found.len() >= MAX_FOUND {
-            found.truncate(MAX_FOUND);
             break;
         }
     }
+    found.truncate(MAX_FOUND);
     found
+}
+
+fn told(pid: u32, (kind, what, hint): Reason) -> Blocker {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let name = field(&status, "Name:").unwrap_or("?");
+    Blocker {
+        kind: kind.to_owned(),
+        pid: Some(pid),
+        found: format!("process {pid} ({name}) {what}"),
+        hint: Some(hint.to_owned()),
+    }
 }
 
 /// Kind, what is found, what to do.
@@ -109,6 +133,22 @@ fn judge(open: &Open) -> Option<Reason> {
 fn is_known(device: u64) -> bool {
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
     matches!((major, minor), (1 | 4 | 5 | 136..=143, _) | (10, 200))
+}
+
+/// Devices it has in its memory, whose descriptors it may have closed: as drivers of GPUs do.
+fn mapped_devices(process: &Path) -> Vec<Reason> {
+    let maps = fs::read_to_string(process.join("maps")).unwrap_or_default();
+    let devices = maps.lines().filter_map(|line| {
+        let place = line.split_once(" /dev/").map(|(_, place)| place)?;
+        let (from, to) = line.split_once(' ')?.0.split_once('-')?;
+        let plain = |number: &str| u64::from_str_radix(number, 16).ok();
+        let name = format!("{:x}-{:x}", plain(from)?, plain(to)?);
+        let about = fs::metadata(process.join("map_files").join(name)).ok()?;
+        let is_device = about.file_type().is_char_device() && !is_known(about.rdev());
+        let what = format!("has the device /dev/{place} in its memory");
+        is_device.then_some(("device", what, "Have it close the device first"))
+    });
+    devices.collect()
 }
 
 fn descriptors(process: &Path) -> Vec<Open> {
@@ -211,11 +251,11 @@ mod tests {
                 .filter(|one| one.kind == "large-deleted-file");
             files.count()
         };
-        let before = of_files(find(&[own]));
+        let before = of_files(find(&[own], &[]));
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&vec![1; 2 << 20]).unwrap();
-        assert_eq!(of_files(find(&[own])), before + 1);
-        assert_eq!(find(&[0]), []);
+        assert_eq!(of_files(find(&[own], &[])), before + 1);
+        assert_eq!(find(&[0], &[]), []);
     }
 
     #[test]

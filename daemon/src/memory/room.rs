@@ -52,7 +52,7 @@ fn resident(status: &str) -> u64 {
 }
 
 /// A field of kilobytes, in bytes.
-fn field(text: &str, name: &str) -> Option<u64> {
+pub(super) fn field(text: &str, name: &str) -> Option<u64> {
     let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kilobytes: u64 = rest.split_ascii_whitespace().next()?.parse().ok()?;
     Some(kilobytes.saturating_mul(1024))

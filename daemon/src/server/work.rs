@@ -12,7 +12,7 @@ use std::{
 
 use snap_api::{
     Copied, CopyRequest, CreateRequest, CreateSource as WireSource, ErrorCode, ErrorReport,
-    JobOutcome, JobStarted, MemoryWish, NetworkChoice, RepairRequest, RestoreRequest, StatsRequest,
+    JobOutcome, JobStarted, MemoryWish, NetworkChoice, RepairRequest, RestoreRequest, StatsRequest, Forecast,
     Ttl, Verdict, VerifyRequest,
 };
 use snap_fs::verify::Depth;
@@ -90,6 +90,19 @@ pub(super) async fn check(
     };
     create::check(host, &plan).await?;
     memory::verdict(host, &plan.namespace, &container).await
+}
+
+/// What `create` would come to; changes nothing.
+pub(super) async fn forecast(
+    host: &Arc<Host>,
+    peer: Peer,
+    request: CreateRequest,
+) -> Result<Forecast> {
+    let plan = create_plan(host, peer, request)?;
+    create::check(host, &plan).await?;
+    let mut forecast = create::forecast(host, &plan).await?;
+    bound(&mut forecast.warnings);
+    Ok(forecast)
 }
 
 fn create_plan(host: &Host, peer: Peer, request: CreateRequest) -> Result<CreatePlan> {

@@ -7,6 +7,7 @@ mod capture;
 mod kills;
 mod refusals;
 mod restore;
+mod verdicts;
 
 use std::{
     fs,
