@@ -84,6 +84,9 @@ pub struct CreateRequest {
     /// Capture the memory of the container's processes as well, of the same instant.
     #[serde(default)]
     pub memory: MemoryWish,
+    /// A program of the container that is told before the capture and after it; absolute, as the container sees it.
+    #[serde(default)]
+    pub hook: Option<String>,
     /// Read everything back and compare digests before the snapshot becomes active.
     #[serde(default)]
     pub verify: bool,
@@ -130,6 +133,12 @@ pub struct RestoreRequest {
     /// Restore the files alone when memory cannot be restored.
     #[serde(default)]
     pub fallback: bool,
+    /// Have connections that were established go on rather than be closed.
+    #[serde(default)]
+    pub tcp_established: bool,
+    /// A program of each new container that is told once its processes go on from their memory; absolute, as the container sees it.
+    #[serde(default)]
+    pub hook: Option<String>,
     /// The network of the new containers.
     #[serde(default)]
     pub network: NetworkChoice,

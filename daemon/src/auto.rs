@@ -233,6 +233,7 @@ fn plan(host: &Host, begun: &AutoRecord) -> CreatePlan {
             true => MemoryWish::Wanted,
             false => MemoryWish::None,
         },
+        hook: None,
         verify: false,
     }
 }

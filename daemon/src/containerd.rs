@@ -25,12 +25,14 @@ use tokio::sync::OnceCell;
 
 pub use checkpoint::Images;
 pub use events::{Event, Events};
+pub use exec::NewProcess;
 pub use fault::Fault;
 pub use snapshots::{Mount, SnapshotInfo};
 pub use tasks::{NewTask, Task, TaskStatus};
 
 mod checkpoint;
 mod events;
+mod exec;
 mod fault;
 mod snapshots;
 mod tasks;

@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
 
 use snap_api::{Created, ErrorCode, ErrorReport, MemoryWish};
-use snap_fs::capture::{CapturedTree, Exclude, Scan};
+use snap_fs::capture::{CapturedTree, Exclude};
 use snap_store::{
     Draft, DraftStats, Manifest, Memory, Namespace, Origin, Progress, SnapshotId, SnapshotName,
     SnapshotRecord, SnapshotState,
@@ -20,20 +20,19 @@ use crate::{
     error::{Result, in_full},
     host::Host,
     jobs::JobHandle,
-    memory::Capture,
-    pause::{PauseGuard, PauseOptions},
     quota, retention,
     turns::Turn,
     views,
 };
 
-use self::{parts::Parts, subject::Subject};
+use self::{parts::Parts, still::Still, subject::Subject};
 
 mod bases;
 mod facts;
 mod folders;
 mod forecast;
 mod parts;
+mod still;
 mod subject;
 
 pub(crate) use folders::folders_of;
@@ -73,6 +72,8 @@ pub struct CreatePlan {
     pub stop: bool,
     /// Capture memory as well.
     pub memory: MemoryWish,
+    /// A program of the container that is told before the capture and after it.
+    pub hook: Option<String>,
     /// Read everything back before activating.
     pub verify: bool,
 }
@@ -94,6 +95,7 @@ struct Taken {
     tree: CapturedTree,
     pause_us: u64,
     memory: Option<Memory>,
+    warnings: Vec<String>,
 }
 
 /// Checks what can be checked without changing anything: the container exists and runs (conflict otherwise), the folder
@@ -164,7 +166,8 @@ async fn capture(
     let parts = Parts::open(host, &subject, base, exclude).await?;
     let (draft, taken) = take(host, plan, draft, parts, job).await?;
 
-    subject.warnings.extend(taken.tree.warnings.iter().cloned());
+    let warnings = taken.tree.warnings.iter().chain(&taken.warnings);
+    subject.warnings.extend(warnings.cloned());
     let mut manifest = manifest(plan, &subject, &taken);
     let draft = look_back(host, plan, draft, &manifest, job).await?;
     let mut turn = None;
@@ -192,21 +195,24 @@ async fn take(
     parts: Parts,
     job: &JobHandle,
 ) -> Result<(Draft, Taken)> {
-    let (draft, parts, scans, pause_us, images) = match &plan.source {
+    let (draft, still) = match &plan.source {
         CreateSource::Path(_) => {
             let (draft, parts, scans) = parts.read(draft, job).await?;
-            (draft, parts, scans, 0, Capture::Unwanted)
+            (draft, Still::not_at_all(parts, scans))
         }
         CreateSource::Container(container) => {
             let (draft, parts) = parts.warm(draft, job).await?;
-            let images = Capture::prepare(host, &plan.namespace, container, plan.memory).await?;
-            job.phase("pause");
-            let scan = parts.scan(job);
-            let (parts, scans, pause_us, images) =
-                stand_still(host, plan, container, images, scan).await?;
-            (draft, parts, scans, pause_us, images)
+            let still = still::capture(host, plan, container, parts, job).await?;
+            (draft, still)
         }
     };
+    let Still {
+        parts,
+        scans,
+        pause_us,
+        images,
+        warnings,
+    } = still;
     if plan.stop {
         subject::wait_for_the_end(host, plan).await?;
     }
@@ -217,44 +223,10 @@ async fn take(
         tree,
         pause_us,
         memory,
+        warnings,
     };
     Ok((draft, taken))
 }
-
-/// What happens during the pause, `scan` and CRIU: files and memory are of one instant.
-async fn stand_still(
-    host: &Arc<Host>,
-    plan: &CreatePlan,
-    container: &str,
-    images: Capture,
-    scan: impl Future<Output = Result<(Parts, Vec<Scan>)>>,
-) -> Result<(Parts, Vec<Scan>, u64, Capture)> {
-    let options = PauseOptions {
-        longest: images.longest_pause(),
-        works_in: images.works_in(),
-    };
-    let guard = PauseGuard::pause(host, &plan.namespace, container, &options).await?;
-    let scanned = scan.await;
-    let images = match scanned.is_ok() {
-        true => images.take(host, &plan.namespace, container).await,
-        false => images,
-    };
-    let images = match plan.memory {
-        MemoryWish::Required => images.or_fail(),
-        MemoryWish::None | MemoryWish::Wanted => Ok(images),
-    };
-    if plan.stop && scanned.is_ok() && images.is_ok() {
-        host.containerd
-            .kill(&plan.namespace, container, KILL)
-            .await?;
-    }
-    let pause_us = guard.thaw().await?;
-    let (parts, scans) = scanned?;
-    Ok((parts, scans, pause_us, images?))
-}
-
-/// Signal 9: what is stopped while it stands still gets no chance to change what was captured.
-const KILL: u32 = 9;
 
 /// Reads everything back before it is made durable, when asked to.
 async fn look_back(

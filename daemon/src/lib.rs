@@ -31,6 +31,7 @@ mod files;
 mod fixture;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz_targets;
+mod hooks;
 pub mod host;
 pub mod jobs;
 pub mod logs;

@@ -17,7 +17,7 @@ use self::folder::ImageFolder;
 pub(crate) use self::{
     criu::Criu,
     facts::check as check_facts,
-    folder::clear,
+    folder::{clear, private as private_folder, remove as remove_folder},
     served::{ServedImages, not_restored},
 };
 use crate::{
@@ -36,6 +36,8 @@ pub(crate) mod criu_log;
 mod estimate;
 mod facts;
 mod folder;
+pub(crate) mod identity;
+mod names;
 mod room;
 mod served;
 pub(crate) mod strays;

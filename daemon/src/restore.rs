@@ -26,7 +26,10 @@ use crate::{
     error::{Result, in_full},
     host::Host,
     jobs::JobHandle,
-    memory::{ServedImages, additions},
+    memory::{
+        ServedImages,
+        additions::{self, Additions},
+    },
     spec::{self, SpecPlan},
     usage,
 };
@@ -56,6 +59,10 @@ pub struct RestorePlan {
     pub no_start: bool,
     /// What becomes of memory the snapshot holds.
     pub memory: MemoryChoice,
+    /// Established connections go on rather than being closed.
+    pub keeps_connections: bool,
+    /// A program that is told in each new container whose processes go on.
+    pub hook: Option<String>,
     /// Network of the new containers.
     pub network: NetworkChoice,
     /// Bind mounts to keep, by destination.
@@ -419,10 +426,17 @@ impl Blueprint {
             }
         };
         blocking(standing).await?;
-        let (mut spec, warnings) = self.spec(host, id)?;
+        let (mut spec, mut warnings) = self.spec(host, id)?;
         if self.images.is_some() {
             let program = &host.config.mount_server;
-            additions::add(&mut spec, &record.folder, &self.plan.network, program)?;
+            let additions = Additions {
+                folder: &record.folder,
+                network: &self.plan.network,
+                hostname: &spec::hostname(id),
+                program,
+                keeps_connections: self.plan.keeps_connections,
+            };
+            additions::add(&mut spec, &additions)?;
         }
         let is_fresh = self.base == Base::Image;
         let new = NewContainer {
@@ -447,7 +461,7 @@ impl Blueprint {
         if self.plan.no_start {
             return Ok(warnings);
         }
-        self.start(host, record).await?;
+        warnings.extend(self.start(host, record).await?);
         Ok(warnings)
     }
 }

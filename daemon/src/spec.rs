@@ -233,7 +233,8 @@ fn host_names(plan: &SpecPlan<'_>, old: &Map<String, Value>) -> Result<Map<Strin
     Ok(names)
 }
 
-fn hostname(id: &str) -> String {
+/// The host name of a container with this id.
+pub(crate) fn hostname(id: &str) -> String {
     let cut = id.get(..MAX_HOSTNAME_BYTES).unwrap_or(id);
     cut.trim_end_matches(['.', '_', '-']).to_owned()
 }

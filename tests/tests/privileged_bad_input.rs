@@ -83,6 +83,22 @@ const CASES: &[(&[&str], i32)] = &[
     (&["restore", "folder:v1"], CONFLICT),
     (&["restore", "good:v1", "--no-memory", "--fallback"], USAGE),
     (&["restore", "good:v1", "--memory"], USAGE),
+    (&["restore", "good:v1", "--hook", "hook"], USAGE),
+    (
+        &["restore", "good:v1", "--no-memory", "--hook", "/h"],
+        USAGE,
+    ),
+    (
+        &["restore", "good:v1", "--no-memory", "--tcp-established"],
+        USAGE,
+    ),
+    (&["create", "one", "--hook", "hook"], USAGE),
+    (&["create", "one", "--hook", ""], USAGE),
+    (
+        &["create", "one", "--hook", "/no/such/program"],
+        UNAVAILABLE,
+    ),
+    (&["create", "--path", "DATA", "--hook", "/h"], USAGE),
     (&["mount", "unknown", "EMPTY"], NOT_FOUND),
     (&["mount", "good:v1", "EMPTY/nothing"], NOT_FOUND),
     (&["mount", "good:v1", "DATA/file"], USAGE),

@@ -95,8 +95,8 @@ fn run_spec(host: &Host, id: &str, change: impl FnOnce(&mut Value)) -> Result<()
     Ok(())
 }
 
-/// **R6** Its host name is its id when the original had a host name of its own, and otherwise the host's, as the
-/// original's was.
+/// **R6** Its host name is its id when the original had a host name of its own, and otherwise the host's, as the original's was; where
+/// processes go on from memory it is the id (P17).
 /// **R10** Hooks and annotations of the captured configuration are not taken over, unless they are known to be
 /// harmless; the answer's warnings name what was left out.
 #[test]

@@ -9,7 +9,7 @@ use crate::{
     failure::Failure,
     follow,
     screen::facts,
-    session::{FORECAST, MEMORY, RETENTION, Session, answer},
+    session::{FORECAST, HOOKS, MEMORY, RETENTION, Session, answer},
     values::{self, Label},
     verbs::{check, outcome},
     words::{clean, count, micros, size},
@@ -25,6 +25,10 @@ use crate::{
 /// With --memory its processes are captured as well, in the same pause, and `snapctl restore` has them go on from there. The pause
 /// then grows with their memory. When CRIU cannot capture them, the snapshot is of files alone and says why; with
 /// --memory=required there is none. Memory holds whatever secrets the processes had: only root may restore such a snapshot.
+///
+/// With --hook a program of the container prepares for it: it runs in the container as its first process does, before anything stands
+/// still, and again afterwards, whatever came of it. It has 30 seconds each time. When it fails before, nothing stands still and there is
+/// no snapshot; when it fails afterwards there is a warning. For root alone.
 ///
 /// A folder is captured as it lies, without pausing anything: files that change meanwhile may be caught at different times.
 ///
@@ -76,6 +80,9 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "required", num_args = 0..=1, require_equals = true, default_missing_value = "wanted",
           value_parser = values::memory, conflicts_with = "path")]
     memory: Option<MemoryWish>,
+    /// A program of the container that is run as `PATH checkpoint` before the capture and as `PATH resume` after it
+    #[arg(long, value_name = "PATH", conflicts_with = "path")]
+    hook: Option<String>,
     /// Read everything back and compare digests before the snapshot becomes active
     #[arg(long)]
     verify: bool,
@@ -95,6 +102,9 @@ pub(crate) async fn create(session: &Session, args: CreateArgs) -> Result<(), Fa
     }
     if args.ttl_unused.is_some() {
         session.require(RETENTION)?;
+    }
+    if args.hook.is_some() {
+        session.require(HOOKS)?;
     }
     let is_dry = args.dry_run;
     let request = args.into_request(session.namespace.clone())?;
@@ -169,6 +179,7 @@ impl CreateArgs {
             include_mounts: self.include_mounts,
             stop: self.stop,
             memory: self.memory.unwrap_or_default(),
+            hook: self.hook,
             verify: self.verify,
             idempotency_key: None,
         })

@@ -6,7 +6,7 @@ use snap_api::{NetworkChoice, RestoreRequest};
 use crate::{
     failure::Failure,
     follow,
-    session::{MEMORY, Session, TRASH},
+    session::{HOOKS, MEMORY, Session, TRASH},
     values,
     verbs::outcome,
 };
@@ -17,8 +17,9 @@ use crate::{
 /// configuration. Its data is read when it is touched, so that it runs at once whatever the snapshot's size. Containers
 /// restored from one snapshot share what they read. With --count all of them are made or none.
 ///
-/// When the snapshot holds memory, the processes go on from where they were captured, with the process ids, the host name and the
-/// open files they had; `snapctl create --memory` makes such snapshots. Their memory is read from the store while they are restored.
+/// When the snapshot holds memory, the processes go on from where they were captured, with the process ids and the open files
+/// they had; `snapctl create --memory` makes such snapshots. Their host name is the new id, and /run/snapshotd/identity.json says in each
+/// container who it is. A hook runs last, in each of them: when it fails within its 30 seconds none of them is restored. Their memory is read from the store while they are restored.
 /// Nothing is restored when CRIU, the processor or the control groups here do not suit; --fallback restores the files alone then,
 /// --no-memory always. Memory is for root alone to restore.
 ///
@@ -57,6 +58,12 @@ pub(crate) struct RestoreArgs {
     /// Restore the files alone, with a warning, when memory cannot be restored
     #[arg(long)]
     fallback: bool,
+    /// Have established connections go on rather than be closed, where both ends are in the container
+    #[arg(long, conflicts_with = "no_memory")]
+    tcp_established: bool,
+    /// A program of each new container that is run as `PATH restore` once its processes go on from their memory
+    #[arg(long, value_name = "PATH", conflicts_with = "no_memory")]
+    hook: Option<String>,
     /// `none` (loopback alone), `host`, or the path of a network namespace
     #[arg(long, value_name = "none|host|PATH", default_value = "none", value_parser = values::network)]
     network: NetworkChoice,
@@ -83,6 +90,9 @@ pub(crate) async fn restore(session: &Session, args: RestoreArgs) -> Result<(), 
     if args.from_trash {
         session.require(TRASH)?;
     }
+    if args.tcp_established || args.hook.is_some() {
+        session.require(HOOKS)?;
+    }
     let request = RestoreRequest {
         namespace: session.namespace.clone(),
         reference: args.reference,
@@ -92,6 +102,8 @@ pub(crate) async fn restore(session: &Session, args: RestoreArgs) -> Result<(), 
         no_start: args.no_start,
         no_memory: args.no_memory,
         fallback: args.fallback,
+        tcp_established: args.tcp_established,
+        hook: args.hook,
         network: args.network,
         keep_mounts: args.keep_mounts,
         drop_mounts: args.drop_mounts,

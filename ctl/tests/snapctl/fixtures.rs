@@ -6,7 +6,12 @@ use std::{
 };
 
 use snap_api::{
-    AutoView, BackupStatus, Blocker, Collected, CollectionStatus, ContainerView, CreateSource, Created, DiskPressure, DiskStatus, ErrorCode, ErrorReport, ForgetVerdict, ForgetView, JobOutcome, JobState, JobView, KeepRules, LastCollection, MountStatus, MoveCause, MoveEnd, MoveView, PolicyView, ProgressView, RequestInFlight, Restored, RolledBack, ScrubStatus, SnapshotDetail, SnapshotState, SnapshotView, Status, TrashCause, TrashEmptied, TrashStatus, TrashView, Undeleted, UndeletedView, Verdict, VersionView, WirePath, Forecast,
+    AutoView, BackupStatus, Blocker, Collected, CollectionStatus, ContainerView, CreateSource,
+    Created, DiskPressure, DiskStatus, ErrorCode, ErrorReport, Forecast, ForgetVerdict, ForgetView,
+    JobOutcome, JobState, JobView, KeepRules, LastCollection, MountStatus, MoveCause, MoveEnd,
+    MoveView, PolicyView, ProgressView, RequestInFlight, Restored, RolledBack, ScrubStatus,
+    SnapshotDetail, SnapshotState, SnapshotView, Status, TrashCause, TrashEmptied, TrashStatus,
+    TrashView, Undeleted, UndeletedView, Verdict, VersionView, WirePath,
 };
 
 pub(crate) const ID: &str = "0123456789abcdef0123456789abcdef";

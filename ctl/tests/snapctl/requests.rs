@@ -16,12 +16,12 @@ pub(crate) fn asked(method: &str, arguments: &[&str]) -> Value {
 #[test]
 fn every_option_of_create_arrives() {
     let typed = "create web -t web:v1 --ttl 14d --ttl-unused 1h --label a=b --label c=d=e --exclude *.tmp \
-                 --include-mount /data --stop --memory=required --verify --detach -n k8s.io";
+                 --include-mount /data --stop --memory=required --hook /bin/h --verify --detach -n k8s.io";
     let arguments: Vec<&str> = typed.split_whitespace().collect();
     let expected = json!({
         "namespace": "k8s.io", "source": {"container": "web"}, "name": "web:v1",
         "ttl": {"seconds": 1_209_600}, "unused_seconds": 3600, "labels": {"a": "b", "c": "d=e"}, "exclude": ["*.tmp"],
-        "include_mounts": ["/data"], "stop": true, "memory": "required", "verify": true, "idempotency_key": null,
+        "include_mounts": ["/data"], "stop": true, "memory": "required", "hook": "/bin/h", "verify": true, "idempotency_key": null,
     });
     assert_eq!(asked("create_start", &arguments), expected);
 }
@@ -63,12 +63,13 @@ fn a_folder_arrives_as_an_absolute_path() {
 #[test]
 fn every_option_of_restore_arrives() {
     let typed = "restore web --id new -c 3 --force --no-start --network /run/netns/x \
-                 --keep-mount /a --drop-mount /b --fallback --from-trash --detach";
+                 --keep-mount /a --drop-mount /b --fallback --tcp-established --hook /bin/h --from-trash --detach";
     let arguments: Vec<&str> = typed.split_whitespace().collect();
     let expected = json!({
         "namespace": "default", "reference": "web", "id": "new", "count": 3, "force": true,
         "no_start": true, "network": {"path": "/run/netns/x"}, "keep_mounts": ["/a"],
-        "drop_mounts": ["/b"], "no_memory": false, "fallback": true, "from_trash": true, "idempotency_key": null,
+        "drop_mounts": ["/b"], "no_memory": false, "fallback": true, "tcp_established": true,
+        "hook": "/bin/h", "from_trash": true, "idempotency_key": null,
     });
     assert_eq!(asked("restore_start", &arguments), expected);
 }
@@ -312,6 +313,9 @@ fn an_older_daemon_is_not_asked_for_what_it_does_not_know() {
         &["create", "web", "--memory=required"],
         &["restore", "web", "--no-memory"],
         &["restore", "web", "--fallback"],
+        &["restore", "web", "--tcp-established"],
+        &["create", "web", "--hook", "/h"],
+        &["create", "web", "--dry-run"],
         &["check", "web"],
         &["forget", "web", "--keep-last", "1"],
         &["policy", "set", "web", "--keep-last", "1"],

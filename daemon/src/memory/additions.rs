@@ -14,26 +14,47 @@ use crate::error::{Error, Result};
 /// The annotation by which runc finds the file.
 const ANNOTATION: &str = "org.criu.config";
 const FILE: &str = "criu.conf";
-/// Connections had another end, which goes on with the original alone: they are closed in what is restored. Locks of files are
-/// taken again.
-const TEXT: &str = "tcp-close\nfile-locks\n";
+/// Connections had another end, which goes on with the original alone: they are closed in what is restored, unless somebody knows
+/// better. Locks of files are taken again.
+const CLOSING: &str = "tcp-close\nfile-locks\n";
+const KEEPING: &str = "tcp-established\nfile-locks\n";
 /// What the hook's program calls itself, and is told to do.
 const HOOK: [&str; 2] = ["snapshotd-mount", "loopback"];
 /// Seconds.
 const HOOK_LIMIT: u32 = 10;
 
-/// Adds them to the spec of a container that has `folder` and this network; `program` is the mount server.
-pub(crate) fn add(
-    spec: &mut Value,
-    folder: &Path,
-    network: &NetworkChoice,
-    program: &Path,
-) -> Result<()> {
-    let path = folder.join(FILE);
-    fs::write(&path, TEXT).map_err(Error::io("write", &path))?;
+/// For whom they are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Additions<'a> {
+    /// The container's folder.
+    pub(crate) folder: &'a Path,
+    /// Its network.
+    pub(crate) network: &'a NetworkChoice,
+    /// Its host name, where it has a namespace for one.
+    pub(crate) hostname: &'a str,
+    /// The mount server.
+    pub(crate) program: &'a Path,
+    /// Established connections go on.
+    pub(crate) keeps_connections: bool,
+}
+
+/// Adds them to the spec.
+pub(crate) fn add(spec: &mut Value, of: &Additions<'_>) -> Result<()> {
+    let path = of.folder.join(FILE);
+    let text = if of.keeps_connections {
+        KEEPING
+    } else {
+        CLOSING
+    };
+    fs::write(&path, text).map_err(Error::io("write", &path))?;
     spec["annotations"][ANNOTATION] = Value::String(path.to_string_lossy().into_owned());
-    if *network == NetworkChoice::None {
-        let path = program.to_string_lossy();
+    let namespaces = spec.pointer("/linux/namespaces").and_then(Value::as_array);
+    if namespaces.is_some_and(|all| all.iter().any(|one| one["type"] == "uts")) {
+        // Also for a task that is started anew later on.
+        spec["hostname"] = Value::String(of.hostname.to_owned());
+    }
+    if *of.network == NetworkChoice::None {
+        let path = of.program.to_string_lossy();
         spec["hooks"] = json!({
             "createRuntime": [{ "path": path, "args": HOOK, "timeout": HOOK_LIMIT }],
         });
@@ -83,9 +104,16 @@ mod tests {
         remove(&mut kept);
         assert_eq!(kept, other);
         let mut spec = json!({ "annotations": { "a": "b" } });
-        add(&mut spec, folder.path(), &NetworkChoice::None, program).unwrap();
+        let additions = Additions {
+            folder: folder.path(),
+            network: &NetworkChoice::None,
+            hostname: "clone",
+            program,
+            keeps_connections: false,
+        };
+        add(&mut spec, &additions).unwrap();
         let path = spec["annotations"][ANNOTATION].as_str().unwrap();
-        assert_eq!(fs::read_to_string(path).unwrap(), TEXT);
+        assert_eq!(fs::read_to_string(path).unwrap(), CLOSING);
         assert_eq!(
             spec["hooks"]["createRuntime"][0]["path"],
             "/usr/bin/snapshotd-mount"
@@ -97,14 +125,18 @@ mod tests {
     #[test]
     fn a_network_of_others_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
-        let mut spec = json!({});
-        add(
-            &mut spec,
-            folder.path(),
-            &NetworkChoice::Host,
-            Path::new("/x"),
-        )
-        .unwrap();
+        let mut spec = json!({ "linux": { "namespaces": [{ "type": "uts" }] } });
+        let additions = Additions {
+            folder: folder.path(),
+            network: &NetworkChoice::Host,
+            hostname: "clone",
+            program: Path::new("/x"),
+            keeps_connections: true,
+        };
+        add(&mut spec, &additions).unwrap();
         assert!(spec.get("hooks").is_none());
+        assert_eq!(spec["hostname"], "clone");
+        let text = fs::read_to_string(folder.path().join(FILE)).unwrap();
+        assert_eq!(text, KEEPING);
     }
 }

@@ -90,7 +90,7 @@ impl Drop for ImageFolder {
 }
 
 /// A new folder, empty, for root alone.
-pub(super) fn private(state: &Path) -> Result<PathBuf> {
+pub(crate) fn private(state: &Path) -> Result<PathBuf> {
     let all = state.join(ALL);
     files::ensure_folder(&all, PRIVATE)?;
     let path = all.join(SnapshotId::random().to_string());
@@ -104,7 +104,7 @@ pub(super) fn served_at(folder: &Path) -> PathBuf {
 }
 
 /// Ends what is mounted in a folder of [`private`], and removes it.
-pub(super) fn remove(folder: &Path) -> Result<()> {
+pub(crate) fn remove(folder: &Path) -> Result<()> {
     snap_fs::mount::unmount(&served_at(folder))?;
     snap_fs::mount::unmount(folder)?;
     Ok(files::remove_folder(folder)?)

@@ -1,14 +1,20 @@
 //! Images served for as long as containers are restored from them: a mount of their own that only root can reach, and that
 //! nobody needs once the processes are there.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::{self, File},
+    io::Read,
+    os::unix::fs::{DirBuilderExt, symlink},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use snap_api::{ErrorCode, ErrorReport};
 use snap_store::SnapshotId;
 use tokio::process::{Child, Command};
 use tracing::warn;
 
-use super::{criu_log, folder, time_for};
+use super::{criu_log, folder, names, time_for};
 use crate::{
     blocking,
     containerd::Images,
@@ -21,6 +27,13 @@ use crate::{
 const RESTORE_LOG: &str = "restore.log";
 const SERVER_LOG: &str = "server.log";
 const PRIVATE: u32 = 0o700;
+/// Beside what is served, a folder for each clone.
+const CLONES: &str = "clones";
+/// In it.
+const IMAGES: &str = "images";
+const WORK: &str = "work";
+/// From there to what is served.
+const TO_SERVED: &str = "../../../images";
 
 /// The images of one snapshot, mounted. Dropping it ends the mount.
 #[derive(Debug)]
@@ -63,23 +76,20 @@ impl ServedImages {
         Ok(served)
     }
 
-    /// A folder for CRIU's log, and for what it needs while it makes this container's processes.
+    /// The images as the container `container` goes on from them, with a host name of its own.
     ///
     /// # Errors
-    /// When it cannot be made.
-    pub(crate) fn work_for(&self, container: &str) -> Result<PathBuf> {
-        let work = self.folder.join(container);
-        files::ensure_folder(&work, PRIVATE)?;
-        Ok(work)
-    }
-
-    /// The images, to be worked on in `work`.
-    pub(crate) fn in_work<'a>(&'a self, work: &'a Path) -> Images<'a> {
-        Images {
-            folder: &self.images,
-            work,
+    /// When they cannot be read, or their folder cannot be made.
+    pub(crate) async fn for_clone(&self, container: &str, hostname: &str) -> Result<CloneImages> {
+        let folder = self.folder.join(CLONES).join(container);
+        let clone = CloneImages {
+            images: folder.join(IMAGES),
+            work: folder.join(WORK),
             longer: time_for(self.bytes),
-        }
+            is_renamed: false,
+        };
+        let (from, hostname) = (self.images.clone(), hostname.to_owned());
+        blocking(move || clone.fill(&from, &hostname)).await
     }
 
     /// Ends the mount and waits until it is gone.
@@ -98,6 +108,68 @@ impl ServedImages {
         }
         Ok(())
     }
+}
+
+/// The images of one clone: links to what is served, and the one that is its own.
+#[derive(Debug)]
+pub(crate) struct CloneImages {
+    images: PathBuf,
+    /// For CRIU's log, and for what it needs while it makes the processes.
+    pub(crate) work: PathBuf,
+    longer: Duration,
+    /// True when the container has a host name of its own.
+    pub(crate) is_renamed: bool,
+}
+
+impl CloneImages {
+    fn fill(mut self, from: &Path, hostname: &str) -> Result<Self> {
+        for folder in [&self.images, &self.work] {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(PRIVATE)
+                .create(folder)
+                .map_err(Error::io("create", folder))?;
+        }
+        for entry in fs::read_dir(from).map_err(Error::io("read", from))? {
+            let name = entry.map_err(Error::io("read", from))?.file_name();
+            let place = self.images.join(&name);
+            if names::is_of_names(&name.to_string_lossy()) {
+                let image = renamed(&from.join(&name), hostname)?;
+                fs::write(&place, image).map_err(Error::io("write", &place))?;
+                self.is_renamed = true;
+                continue;
+            }
+            // CRIU opens them by their folder also when its own root is another: what is relative is found from there.
+            let target = Path::new(TO_SERVED).join(&name);
+            symlink(&target, &place).map_err(Error::io("link", &place))?;
+        }
+        Ok(self)
+    }
+
+    /// Where CRIU finds them.
+    pub(crate) fn images(&self) -> Images<'_> {
+        Images {
+            folder: &self.images,
+            work: &self.work,
+            longer: self.longer,
+        }
+    }
+}
+
+/// The image of a UTS namespace with another host name.
+fn renamed(path: &Path, hostname: &str) -> Result<Vec<u8>> {
+    let mut image = Vec::new();
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    file.take(names::MAX_BYTES)
+        .read_to_end(&mut image)
+        .map_err(Error::io("read", path))?;
+    names::renamed(&image, hostname).ok_or_else(|| {
+        let message = "The image of the host name is none of CRIU's";
+        let report = ErrorReport::new(ErrorCode::Corrupt, "memory-not-restored", message);
+        report
+            .hint("Restore the files alone with --no-memory")
+            .into()
+    })
 }
 
 impl Drop for ServedImages {

@@ -4,12 +4,17 @@ use std::sync::Arc;
 
 use snap_store::{ContainerRecord, Manifest};
 
-use super::{Blueprint, MemoryChoice};
+use super::{Blueprint, MemoryChoice, ORIGIN_LABEL};
 use crate::{
-    containers,
+    blocking, clock, containers,
     error::{Result, in_full},
+    hooks::{self, Moment},
     host::Host,
-    memory,
+    memory::{
+        self,
+        identity::{self, Identity},
+    },
+    spec,
 };
 
 impl Blueprint {
@@ -45,14 +50,60 @@ impl Blueprint {
         self.without_memory = Some(warning);
     }
 
-    /// Starts the container's task, or has its processes go on.
-    pub(super) async fn start(&self, host: &Arc<Host>, record: &ContainerRecord) -> Result<()> {
+    /// Starts the container's task, or has its processes go on; returns what there is to warn of.
+    pub(super) async fn start(
+        &self,
+        host: &Arc<Host>,
+        record: &ContainerRecord,
+    ) -> Result<Option<String>> {
         let Some(images) = &self.images else {
-            return containers::start_task(host, record, None).await;
+            containers::start_task(host, record, None).await?;
+            return Ok(None);
         };
-        let work = images.work_for(&record.id)?;
-        let images = Some(images.in_work(&work));
-        let started = containers::start_task(host, record, images).await;
-        started.map_err(|error| memory::not_restored(&record.id, &work, error))
+        let id = &record.id;
+        let hostname = spec::hostname(id);
+        let clone = images.for_clone(id, &hostname).await?;
+        let started = containers::start_task(host, record, Some(clone.images())).await;
+        started.map_err(|error| memory::not_restored(id, &clone.work, error))?;
+        let hostname = clone.is_renamed.then_some(hostname);
+        let warning = self.introduce(host, record, hostname).await?;
+        if let Some(hook) = &self.plan.hook {
+            hooks::run(host, &record.namespace, id, hook, Moment::Restore).await?;
+        }
+        Ok(warning)
+    }
+
+    /// Tells the container's processes who they are now. They may be such that nobody can be told.
+    async fn introduce(
+        &self,
+        host: &Host,
+        record: &ContainerRecord,
+        hostname: Option<String>,
+    ) -> Result<Option<String>> {
+        let (namespace, id) = (record.namespace.clone(), record.id.clone());
+        let Some(task) = host.containerd.task(&namespace, &id).await? else {
+            return Ok(None);
+        };
+        let origin = self.labels.get(ORIGIN_LABEL).cloned().unwrap_or_default();
+        let snapshot = self.plan.snapshot.id.to_string();
+        let writing = move || -> Result<_> {
+            let identity = Identity {
+                id: &id,
+                namespace: namespace.as_str(),
+                hostname: hostname.as_deref(),
+                snapshot,
+                origin: &origin,
+                restored_at: clock::rfc3339(clock::now()),
+            };
+            let written = identity::write(task.pid, &identity);
+            let told = |error| {
+                format!(
+                    "{} of container {id} cannot be written: {error}",
+                    identity::PLACE
+                )
+            };
+            Ok(written.err().map(told))
+        };
+        blocking(writing).await
     }
 }

@@ -3,7 +3,17 @@
 use std::time::Duration;
 
 use snap_api::{
-    AutoRequest, AutoSetRequest, AutoView, BackedUp, BackupRequest, CollectRequest, ContainerRequest, ContainerView, CopyRequest, CreateRequest, DiffEntry, DiffRequest, DoctorReport, ErrorCode, ErrorReport, Events, EventsRequest, ForgetRequest, ForgetView, Hello, HelloRequest, HistoryRequest, JobRequest, JobStarted, JobView, JobWaitRequest, LabelRequest, ListRequest, MountRequest, MountView, MountsUpgraded, Moves, MovesRequest, PROTOCOL_MAJOR, PROTOCOL_MINOR, Page, PinRequest, PolicyListRequest, PolicyRequest, PolicySetRequest, PolicyView, ReferenceRequest, RemoveRequest, Removed, RepairRequest, RestoreRequest, RollbackRequest, RolledBack, SnapshotDetail, SnapshotView, Snapshotd, StatsRequest, Status, StatusRequest, TagRequest, TrashEmptied, TrashEmptyRequest, TrashView, TreeEntry, TreeRequest, TtlRequest, UndeleteRequest, Undeleted, UnmountRequest, UpgradeMountsRequest, Verdict, VerifyRequest, VersionView, Forecast,
+    AutoRequest, AutoSetRequest, AutoView, BackedUp, BackupRequest, CollectRequest,
+    ContainerRequest, ContainerView, CopyRequest, CreateRequest, DiffEntry, DiffRequest,
+    DoctorReport, ErrorCode, ErrorReport, Events, EventsRequest, Forecast, ForgetRequest,
+    ForgetView, Hello, HelloRequest, HistoryRequest, JobRequest, JobStarted, JobView,
+    JobWaitRequest, LabelRequest, ListRequest, MountRequest, MountView, MountsUpgraded, Moves,
+    MovesRequest, PROTOCOL_MAJOR, PROTOCOL_MINOR, Page, PinRequest, PolicyListRequest,
+    PolicyRequest, PolicySetRequest, PolicyView, ReferenceRequest, RemoveRequest, Removed,
+    RepairRequest, RestoreRequest, RollbackRequest, RolledBack, SnapshotDetail, SnapshotView,
+    Snapshotd, StatsRequest, Status, StatusRequest, TagRequest, TrashEmptied, TrashEmptyRequest,
+    TrashView, TreeEntry, TreeRequest, TtlRequest, UndeleteRequest, Undeleted, UnmountRequest,
+    UpgradeMountsRequest, Verdict, VerifyRequest, VersionView,
 };
 use tarpc::context::Context;
 use tracing::debug;

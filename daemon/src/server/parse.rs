@@ -293,6 +293,16 @@ pub(super) fn destinations(paths: Vec<String>) -> Result<Vec<String>> {
     Err(usage("invalid-mount", message))
 }
 
+/// A program of a container, as the container sees it.
+pub(super) fn hook(path: String) -> Result<String> {
+    let is_path = path.starts_with('/') && path.len() <= MAX_PATH_BYTES;
+    if is_path && !path.contains(char::is_control) {
+        return Ok(path);
+    }
+    let message = "A hook is an absolute path in the container";
+    Err(usage("invalid-hook", message))
+}
+
 /// Patterns of what is left out; whether each is a pattern is for the capture to say.
 pub(super) fn patterns(patterns: Vec<String>) -> Result<Vec<String>> {
     let is_short = |pattern: &String| pattern.len() <= MAX_PATH_BYTES;

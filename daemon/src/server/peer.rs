@@ -48,6 +48,12 @@ impl Peer {
         self.root_or("restore a snapshot that holds memory", hint)
     }
 
+    /// Refuses to run a program in a container unless it is root that asks.
+    pub(super) fn require_root_for_hook(self) -> Result<()> {
+        let hint = "It runs with the rights of the container's own processes; run it as root";
+        self.root_or("have a program of a container run", hint)
+    }
+
     fn root_or(self, what: &str, hint: &str) -> Result<()> {
         if self.uid == 0 {
             return Ok(());

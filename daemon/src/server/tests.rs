@@ -82,6 +82,7 @@ fn create(source: CreateSource) -> CreateRequest {
         include_mounts: Vec::new(),
         stop: false,
         memory: Default::default(),
+        hook: None,
         verify: false,
         idempotency_key: None,
     }

@@ -12,8 +12,8 @@ use std::{
 
 use snap_api::{
     Copied, CopyRequest, CreateRequest, CreateSource as WireSource, ErrorCode, ErrorReport,
-    JobOutcome, JobStarted, MemoryWish, NetworkChoice, RepairRequest, RestoreRequest, StatsRequest, Forecast,
-    Ttl, Verdict, VerifyRequest,
+    Forecast, JobOutcome, JobStarted, MemoryWish, NetworkChoice, RepairRequest, RestoreRequest,
+    StatsRequest, Ttl, Verdict, VerifyRequest,
 };
 use snap_fs::verify::Depth;
 use snap_store::{EntryName, MemoryMark, Namespace, SnapshotId, TreeReader};
@@ -86,6 +86,7 @@ pub(super) async fn check(
         include_mounts: Vec::new(),
         stop: false,
         memory: MemoryWish::None,
+        hook: None,
         verify: false,
     };
     create::check(host, &plan).await?;
@@ -132,8 +133,16 @@ fn create_plan(host: &Host, peer: Peer, request: CreateRequest) -> Result<Create
         include_mounts: parse::destinations(request.include_mounts)?,
         stop: request.stop,
         memory: request.memory,
+        hook: hook(peer, request.hook)?,
         verify: request.verify,
     })
+}
+
+/// A program that is run in a container on somebody's word.
+fn hook(peer: Peer, path: Option<String>) -> Result<Option<String>> {
+    let Some(path) = path else { return Ok(None) };
+    peer.require_root_for_hook()?;
+    parse::hook(path).map(Some)
 }
 
 pub(super) async fn restore(
@@ -209,6 +218,8 @@ async fn restore_plan(
             (false, true) => MemoryChoice::OrFiles,
             (false, false) => MemoryChoice::Always,
         },
+        keeps_connections: request.tcp_established,
+        hook: hook(peer, request.hook)?,
         network,
         keep_mounts,
         drop_mounts,

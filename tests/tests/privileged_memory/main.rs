@@ -4,6 +4,7 @@
 //! both are of one instant (`tests/workloads/witness.c`).
 
 mod capture;
+mod identity;
 mod kills;
 mod refusals;
 mod restore;

@@ -105,6 +105,7 @@ fn a_restore_that_criu_refuses_is_undone_or_falls_back_to_files() -> Result<()> 
 }
 
 /// **P13** Loopback is up before a process goes on, connections it had are closed, and sockets it listened on are there.
+/// **P19** With `--tcp-established` connections whose ends are both in the container go on in each container that is restored.
 #[test]
 fn loopback_is_up_where_processes_go_on() -> Result<()> {
     // A server, a client that stays, and who looks at the interface all the time.
@@ -137,6 +138,19 @@ fn loopback_is_up_where_processes_go_on() -> Result<()> {
         host.exec("two", "echo heard | nc -w 5 127.0.0.1 8000")?,
         "heard"
     );
+    host.snap(&[
+        "restore",
+        "warm",
+        "--id",
+        "kept",
+        "--count",
+        "2",
+        "--tcp-established",
+    ])?;
+    for id in ["kept-1", "kept-2"] {
+        goes_on(&host.restored_rootfs(id))?;
+        assert_eq!(host.exec(id, ESTABLISHED)?, "2", "{id}");
+    }
     assert_eq!(host.exec("one", ESTABLISHED)?, "2");
     Ok(())
 }

@@ -61,6 +61,8 @@ async fn others_than_root_do_not_reach_into_the_host() {
         no_start: false,
         no_memory: false,
         fallback: false,
+        tcp_established: false,
+        hook: None,
         network: snap_api::NetworkChoice::Host,
         keep_mounts: Vec::new(),
         drop_mounts: Vec::new(),
