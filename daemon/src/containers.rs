@@ -188,9 +188,15 @@ pub(crate) async fn start_task(
     };
     let log = record.folder.join(folders::LOG);
     let longer = images.map_or(Duration::ZERO, |images| images.longer);
+    // runc gives the host's null device for a pipe that is no more, and CRIU could not capture who holds that.
+    let input = images.map(|_| record.folder.join(folders::INPUT));
+    if let Some(input) = &input {
+        folders::make_pipe(input)?;
+    }
     let new = NewTask {
         rootfs: &rootfs,
         log: &log,
+        input: input.as_deref(),
         options: images.map(|images| images.task_options(&config)),
     };
     containerd.create_task(namespace, id, new).await?;

@@ -122,6 +122,7 @@ fn last_words(log: &Path) -> String {
     let end = String::from_utf8_lossy(end);
     let line = end.trim_end().lines().last().unwrap_or_default();
     let line: String = line.chars().filter(|letter| !letter.is_control()).collect();
+    let line = line.trim_end();
     match line.is_empty() {
         true => String::new(),
         false => format!(", and said: {line}"),
@@ -149,7 +150,7 @@ mod tests {
         let log = folder.path().join("log");
         assert_eq!(last_words(&log), "");
         fs::write(&log, "one\ntwo\u{1b}[1m \n\n").unwrap();
-        assert_eq!(last_words(&log), ", and said: two[1m ");
+        assert_eq!(last_words(&log), ", and said: two[1m");
         fs::write(&log, vec![0xff; 10_000]).unwrap();
         assert!(last_words(&log).chars().count() < 400);
     }

@@ -37,6 +37,8 @@ pub struct NewTask<'a> {
     pub rootfs: &'a [Mount],
     /// Where both streams go: the shim of containerd 1.6 dies of a single empty one.
     pub log: &'a Path,
+    /// Where its standard input comes from, a FIFO; from nothing when absent.
+    pub input: Option<&'a Path>,
     /// With these its processes go on from images of memory once it is started.
     pub options: Option<Any>,
 }
@@ -165,6 +167,10 @@ impl Containerd {
         let request = CreateTaskRequest {
             container_id: id.to_owned(),
             rootfs: new.rootfs.iter().map(Mount::to_message).collect(),
+            stdin: new
+                .input
+                .map(|path| path.to_string_lossy().into_owned())
+                .unwrap_or_default(),
             stdout: log.clone(),
             stderr: log,
             options: new.options,

@@ -6,7 +6,10 @@ use std::{
     path::Path,
 };
 
-use rustix::fs::{AtFlags, CWD, Gid, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::{
+    fs::{AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags},
+    io::Errno,
+};
 use snap_store::{Error, Meta, Result};
 
 use crate::files;
@@ -19,6 +22,18 @@ pub(crate) const WORK: &str = "work";
 pub(crate) const ROOTFS: &str = "rootfs";
 /// What the container's task prints.
 pub(crate) const LOG: &str = "output.log";
+
+/// What the standard input of processes that go on from memory is read from: nobody writes to it, so it is at its end at once.
+pub(crate) const INPUT: &str = "input";
+
+/// Makes a FIFO, unless it is there.
+pub(crate) fn make_pipe(path: &Path) -> Result<()> {
+    let mode = Mode::RUSR | Mode::WUSR;
+    match rustix::fs::mknodat(CWD, path, FileType::Fifo, mode, 0) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(error) => Err(Error::io("create", path)(error)),
+    }
+}
 
 /// Makes `folder` with its layers. The root of an overlay shows the upper folder's metadata, so that gets the snapshot's.
 pub(crate) fn make(folder: &Path, root_meta: &Meta) -> Result<()> {
