@@ -52,7 +52,7 @@ pub const PROTOCOL_MAJOR: u32 = 1;
 /// Minor version: methods and fields are only ever added within a major version. A daemon ignores fields it does not know, so a client
 /// asks nothing of it that came with a later one. 1: versions, immutable tags, pins, filters and orders of lists. 2: events. 3: memory,
 /// `check`. 4: rules for what is kept, times without use. 5: the trash, usage,
-/// automatic snapshots. 6: forecasts of a create, hooks, connections that go on.
+/// automatic snapshots. 6: forecasts of a create, hooks, connections that go on, what memory holds.
 pub const PROTOCOL_MINOR: u32 = 6;
 /// Largest frame either side accepts, in bytes: a full page of listings is far below it.
 pub const MAX_FRAME_BYTES: usize = 4 << 20;

@@ -27,8 +27,8 @@ use crate::{
     usage::StatsRequest,
     verdict::{Forecast, Verdict},
     view::{
-        ContainerView, DiffEntry, Hello, MountView, Page, Removed, SnapshotDetail, SnapshotView,
-        TreeEntry,
+        ContainerView, DiffEntry, Hello, MemoryContents, MountView, Page, Removed, SnapshotDetail,
+        SnapshotView, TreeEntry,
     },
 };
 
@@ -130,4 +130,6 @@ pub trait Snapshotd {
     async fn auto_remove(request: AutoRequest) -> Answer<AutoView>;
     /// Says what a create would come to, without touching anything.
     async fn create_forecast(request: CreateRequest) -> Answer<Forecast>;
+    /// What the memory of a snapshot holds.
+    async fn memory_contents(request: ReferenceRequest) -> Answer<MemoryContents>;
 }

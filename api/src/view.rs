@@ -130,6 +130,61 @@ pub struct MemoryView {
     pub reason: Option<String>,
 }
 
+/// What the memory of a snapshot holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryContents {
+    /// The processes, parents before their children.
+    pub processes: Vec<ProcessView>,
+    /// True when there is more than is told, or something that could not be read.
+    pub partial: bool,
+}
+
+/// A process in the memory of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessView {
+    /// Its process id in the container.
+    pub pid: u32,
+    /// That of its parent; 0 for the first.
+    pub parent: u32,
+    /// Its name, as the kernel keeps it: 15 letters at most.
+    pub name: String,
+    /// How many threads it has.
+    pub threads: u64,
+    /// Bytes of its pages in the images; shared memory is none of one process.
+    pub stored_bytes: u64,
+    /// What it has in its address space.
+    pub mappings: Vec<MappingView>,
+    /// What it has open.
+    pub open: Vec<OpenView>,
+}
+
+/// A mapping of a process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MappingView {
+    /// Where it begins, in hexadecimal.
+    pub start: String,
+    /// Its size.
+    pub bytes: u64,
+    /// What may be done there, as in `rw-`.
+    pub access: String,
+    /// The path of a file, or `heap`, `stack`, `anonymous`, `shared`, `memfd`, `kernel`.
+    pub what: String,
+    /// Bytes of it in the images; the rest is in files, or was never touched.
+    pub stored_bytes: u64,
+}
+
+/// A descriptor of a process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenView {
+    /// Its number.
+    pub descriptor: u32,
+    /// `file`, `pipe`, `inet-socket`, `unix-socket`, `epoll` and so on.
+    pub kind: String,
+    /// A path, or addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub what: Option<String>,
+}
+
 /// Everything known of a snapshot.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SnapshotDetail {

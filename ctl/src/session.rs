@@ -30,6 +30,8 @@ pub(crate) const RETENTION: u32 = 4;
 pub(crate) const TRASH: u32 = 5;
 /// The one that forecasts of a create came with.
 pub(crate) const FORECAST: u32 = 6;
+/// That which a look into memory came with.
+pub(crate) const CONTENTS: u32 = 6;
 /// That which hooks and connections that go on came with.
 pub(crate) const HOOKS: u32 = 6;
 

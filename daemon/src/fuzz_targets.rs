@@ -54,6 +54,28 @@ pub fn spec(bytes: &[u8]) {
     }
 }
 
+/// Images of memory: all of those that are read, one after the other, each after its name and a length of four bytes.
+pub fn images(bytes: &[u8]) {
+    let contents = crate::memory::contents::read(&Bundle(bytes));
+    let mappings = contents.processes.iter().map(|one| one.mappings.len());
+    assert!(mappings.sum::<usize>() <= 8192);
+}
+
+struct Bundle<'a>(&'a [u8]);
+
+impl crate::memory::contents::Images for Bundle<'_> {
+    fn image(&self, name: &str, limit: u32) -> Option<Vec<u8>> {
+        let at = self
+            .0
+            .windows(name.len())
+            .position(|found| found == name.as_bytes())?;
+        let rest = &self.0[at + name.len()..];
+        let length = u32::from_le_bytes(rest.get(..4)?.try_into().ok()?).min(limit);
+        let image = &rest[4..];
+        Some(image[..image.len().min(length as usize)].to_vec())
+    }
+}
+
 /// What no captured spec may bring about, whatever is in it.
 fn assert_harmless(new: &Value) {
     assert_eq!(new["root"]["path"], "/root/fs");
@@ -97,5 +119,6 @@ mod tests {
         run("config", super::config);
         run("arguments", super::arguments);
         run("spec", super::spec);
+        run("images", super::images);
     }
 }

@@ -15,6 +15,7 @@ use tracing::warn;
 
 use self::folder::ImageFolder;
 pub(crate) use self::{
+    contents::of_snapshot as contents,
     criu::Criu,
     facts::check as check_facts,
     folder::{clear, private as private_folder, remove as remove_folder},
@@ -31,6 +32,7 @@ use crate::{
 
 pub(crate) mod additions;
 mod blockers;
+pub(crate) mod contents;
 mod criu;
 pub(crate) mod criu_log;
 mod estimate;

@@ -16,6 +16,8 @@ use crate::{
     words::{clean, count, micros, moment, relative, short_id, size, span, wire_word},
 };
 
+mod contents;
+
 /// Lists snapshots, newest first.
 ///
 /// Filters: label=KEY, label=KEY=VALUE, state=STATE, container=GLOB, path=GLOB, image=GLOB, source=GLOB, name=GLOB (NAME or
@@ -80,6 +82,9 @@ pub(crate) struct ShowArgs {
     /// The snapshot
     #[arg(value_name = "REF")]
     reference: String,
+    /// Show what its memory holds: processes, mappings, open files and sockets; for root alone
+    #[arg(long)]
+    memory: bool,
 }
 
 /// Removes snapshots.
@@ -149,6 +154,9 @@ pub(crate) async fn show(session: &Session, args: ShowArgs) -> Result<(), Failur
         namespace: session.namespace.clone(),
         reference: args.reference,
     };
+    if args.memory {
+        return contents::show(session, request).await;
+    }
     let detail = answer(session.client.show(session.soon(), request).await)?;
     session.screen.show(&detail, &[&detail.snapshot.id], || {
         render_detail(&detail, SystemTime::now())

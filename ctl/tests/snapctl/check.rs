@@ -1,6 +1,6 @@
 //! What `check` prints, and when it fails.
 
-use snap_api::{Blocker, Forecast, Verdict};
+use snap_api::{Blocker, Forecast, MemoryContents, Verdict};
 
 use crate::{
     fake::{Daemon, Script},
@@ -76,4 +76,25 @@ fn a_dry_run_prints_the_verdict_and_the_estimates_and_starts_nothing() {
     assert_eq!(json.status.code(), Some(0), "{}", stderr(&json));
     let forecast: Forecast = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(forecast.verdict.unwrap().blockers[0].kind, "terminal");
+}
+
+#[test]
+fn what_memory_holds_is_shown_and_harms_no_terminal() {
+    let daemon = Daemon::start(Script::default());
+    let output = daemon.run(&["show", "web", "--memory"]);
+    let said = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    for part in [
+        "PARENT",
+        "shell\\x1b",
+        "512.0 KiB stored  heap",
+        "/etc/x\\x1b",
+        "more than is shown",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(!said.contains('\u{1b}'), "{said}");
+    let json = daemon.run(&["show", "web", "--memory", "-o", "json"]);
+    let contents: MemoryContents = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(contents.processes[0].threads, 2);
 }

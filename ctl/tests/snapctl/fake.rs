@@ -11,18 +11,12 @@ use futures::StreamExt;
 use serde::Serialize;
 use serde_json::Value;
 use snap_api::{
-    Answer, AutoRequest, AutoSetRequest, AutoView, BackedUp, BackupRequest, Blocker, Check,
-    CollectRequest, ContainerRequest, ContainerView, CopyRequest, CreateRequest, DiffEntry,
-    DiffRequest, DoctorReport, ErrorCode, ErrorReport, EventView, Events, EventsRequest, Forecast,
-    ForgetRequest, ForgetView, Hello, HelloRequest, HistoryRequest, JobRequest, JobStarted,
-    JobView, JobWaitRequest, LabelRequest, ListRequest, MountRequest, MountUpgrade, MountView,
-    MountsUpgraded, Moves, MovesRequest, Page, PinRequest, PolicyListRequest, PolicyRequest,
-    PolicySetRequest, PolicyView, ReferenceRequest, RemoveRequest, Removed, RepairRequest,
-    RestoreRequest, RollbackRequest, RolledBack, SnapshotDetail, SnapshotView, Snapshotd,
-    SnapshotdRequest, SnapshotdResponse, StatsRequest, Status, StatusRequest, TagRequest,
-    TrashEmptied, TrashEmptyRequest, TrashView, TreeEntry, TreeRequest, TtlRequest,
-    UndeleteRequest, Undeleted, UnmountRequest, UpgradeMountsRequest, Verdict, VerifyRequest,
-    VersionView,
+    Answer, AutoRequest, AutoSetRequest, AutoView, BackedUp, BackupRequest, CollectRequest, ContainerRequest, ContainerView, CopyRequest, CreateRequest, DiffEntry, DiffRequest, DoctorReport, ErrorCode, ErrorReport, Events, EventsRequest, ForgetRequest, ForgetView, Hello, HelloRequest, HistoryRequest, JobRequest, JobStarted, JobView, JobWaitRequest, LabelRequest, ListRequest, MountRequest, MountView, MountsUpgraded, Moves, MovesRequest, Page, PinRequest, PolicyListRequest, PolicyRequest, PolicySetRequest, PolicyView, ReferenceRequest, Blocker, Check, EventView, Forecast, MountUpgrade, MemoryContents,
+    RemoveRequest, Removed, RepairRequest, RestoreRequest, RollbackRequest, RolledBack,
+    SnapshotDetail, SnapshotView, Snapshotd, SnapshotdRequest, SnapshotdResponse, StatsRequest,
+    Status, StatusRequest, TagRequest, TrashEmptied, TrashEmptyRequest, TrashView, TreeEntry,
+    TreeRequest, TtlRequest, UndeleteRequest, Undeleted, UnmountRequest, UpgradeMountsRequest,
+    Verdict, VerifyRequest, VersionView,
 };
 use tarpc::{
     context::Context,
@@ -321,6 +315,14 @@ impl Snapshotd for Fake {
         self.note("create_forecast", &request)?;
         let blockers = self.0.script.lock().unwrap().blockers.clone();
         Ok(fixtures::forecast(blockers))
+    }
+    async fn memory_contents(
+        self,
+        _: Context,
+        request: ReferenceRequest,
+    ) -> Answer<MemoryContents> {
+        self.note("memory_contents", &request)?;
+        Ok(fixtures::contents())
     }
     async fn collect_start(self, _: Context, request: CollectRequest) -> Answer<JobStarted> {
         self.job("collect_start", &request)

@@ -6,12 +6,7 @@ use std::{
 };
 
 use snap_api::{
-    AutoView, BackupStatus, Blocker, Collected, CollectionStatus, ContainerView, CreateSource,
-    Created, DiskPressure, DiskStatus, ErrorCode, ErrorReport, Forecast, ForgetVerdict, ForgetView,
-    JobOutcome, JobState, JobView, KeepRules, LastCollection, MountStatus, MoveCause, MoveEnd,
-    MoveView, PolicyView, ProgressView, RequestInFlight, Restored, RolledBack, ScrubStatus,
-    SnapshotDetail, SnapshotState, SnapshotView, Status, TrashCause, TrashEmptied, TrashStatus,
-    TrashView, Undeleted, UndeletedView, Verdict, VersionView, WirePath,
+    AutoView, BackupStatus, Blocker, Collected, CollectionStatus, ContainerView, CreateSource, Created, DiskPressure, DiskStatus, ErrorCode, ErrorReport, ForgetVerdict, ForgetView, JobOutcome, JobState, JobView, KeepRules, LastCollection, MountStatus, MoveCause, MoveEnd, MoveView, PolicyView, ProgressView, RequestInFlight, Restored, RolledBack, ScrubStatus, SnapshotDetail, SnapshotState, SnapshotView, Status, TrashCause, TrashEmptied, TrashStatus, TrashView, Undeleted, UndeletedView, Verdict, VersionView, WirePath, Forecast, MappingView, MemoryContents, OpenView, ProcessView,
 };
 
 pub(crate) const ID: &str = "0123456789abcdef0123456789abcdef";
@@ -419,5 +414,32 @@ pub(crate) fn forecast(blockers: Vec<Blocker>) -> Forecast {
         pause_us: 81_000,
         rests_on: vec!["Pause: snapshot 12\u{1b}".to_owned()],
         warnings: Vec::new(),
+    }
+}
+
+pub(crate) fn contents() -> MemoryContents {
+    let mapping = MappingView {
+        start: "0x1000".to_owned(),
+        bytes: 1 << 20,
+        access: "rw-".to_owned(),
+        what: "heap".to_owned(),
+        stored_bytes: 1 << 19,
+    };
+    let open = OpenView {
+        descriptor: 3,
+        kind: "file".to_owned(),
+        what: Some("/etc/x\u{1b}".to_owned()),
+    };
+    MemoryContents {
+        processes: vec![ProcessView {
+            pid: 1,
+            parent: 0,
+            name: "shell\u{1b}".to_owned(),
+            threads: 2,
+            stored_bytes: 3 << 20,
+            mappings: vec![mapping],
+            open: vec![open],
+        }],
+        partial: true,
     }
 }

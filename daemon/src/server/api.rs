@@ -3,17 +3,7 @@
 use std::time::Duration;
 
 use snap_api::{
-    AutoRequest, AutoSetRequest, AutoView, BackedUp, BackupRequest, CollectRequest,
-    ContainerRequest, ContainerView, CopyRequest, CreateRequest, DiffEntry, DiffRequest,
-    DoctorReport, ErrorCode, ErrorReport, Events, EventsRequest, Forecast, ForgetRequest,
-    ForgetView, Hello, HelloRequest, HistoryRequest, JobRequest, JobStarted, JobView,
-    JobWaitRequest, LabelRequest, ListRequest, MountRequest, MountView, MountsUpgraded, Moves,
-    MovesRequest, PROTOCOL_MAJOR, PROTOCOL_MINOR, Page, PinRequest, PolicyListRequest,
-    PolicyRequest, PolicySetRequest, PolicyView, ReferenceRequest, RemoveRequest, Removed,
-    RepairRequest, RestoreRequest, RollbackRequest, RolledBack, SnapshotDetail, SnapshotView,
-    Snapshotd, StatsRequest, Status, StatusRequest, TagRequest, TrashEmptied, TrashEmptyRequest,
-    TrashView, TreeEntry, TreeRequest, TtlRequest, UndeleteRequest, Undeleted, UnmountRequest,
-    UpgradeMountsRequest, Verdict, VerifyRequest, VersionView,
+    AutoRequest, AutoSetRequest, AutoView, BackedUp, BackupRequest, CollectRequest, ContainerRequest, ContainerView, CopyRequest, CreateRequest, DiffEntry, DiffRequest, DoctorReport, ErrorCode, ErrorReport, Events, EventsRequest, ForgetRequest, ForgetView, Hello, HelloRequest, HistoryRequest, JobRequest, JobStarted, JobView, JobWaitRequest, LabelRequest, ListRequest, MountRequest, MountView, MountsUpgraded, Moves, MovesRequest, PROTOCOL_MAJOR, PROTOCOL_MINOR, Page, PinRequest, PolicyListRequest, PolicyRequest, PolicySetRequest, PolicyView, ReferenceRequest, RemoveRequest, Removed, RepairRequest, RestoreRequest, RollbackRequest, RolledBack, SnapshotDetail, SnapshotView, Snapshotd, StatsRequest, Status, StatusRequest, TagRequest, TrashEmptied, TrashEmptyRequest, TrashView, TreeEntry, TreeRequest, TtlRequest, UndeleteRequest, Undeleted, UnmountRequest, UpgradeMountsRequest, Verdict, VerifyRequest, VersionView, Forecast, MemoryContents,
 };
 use tarpc::context::Context;
 use tracing::debug;
@@ -244,6 +234,18 @@ impl Snapshotd for Api {
         let peer = self.peer;
         self.ask("forecast", move |host| async move {
             work::forecast(&host, peer, request).await
+        })
+        .await
+    }
+
+    async fn memory_contents(
+        self,
+        _: Context,
+        request: ReferenceRequest,
+    ) -> Answer<MemoryContents> {
+        let peer = self.peer;
+        self.ask("memory", move |host| async move {
+            browse::memory(&host, peer, &request).await
         })
         .await
     }

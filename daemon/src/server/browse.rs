@@ -4,18 +4,20 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use futures::{StreamExt, stream};
 use snap_api::{
-    ContainerView, ErrorCode, ErrorReport, JobView, ListRequest, Page, ReferenceRequest,
-    SnapshotDetail, WirePath,
+    ContainerView, ErrorCode, ErrorReport, JobView, ListRequest, MemoryContents, Page,
+    ReferenceRequest, SnapshotDetail, WirePath,
 };
 use snap_store::{
-    Attachment, ContainerRecord, HostFacts, Manifest, Origin, SnapshotRecord, SnapshotState,
+    Attachment, ContainerRecord, HostFacts, Manifest, MemoryMark, Origin, SnapshotRecord,
+    SnapshotState,
 };
 
 use super::{
     page::{self, PageBuilder},
     parse,
+    peer::Peer,
 };
-use crate::{blocking, containers, error::Result, host::Host, views};
+use crate::{blocking, containers, error::Result, host::Host, memory, views};
 
 /// Containers that containerd is asked about at once.
 const CONCURRENT_LOOKS: usize = 16;
@@ -43,6 +45,24 @@ pub(super) async fn active(
     let record = resolve(host, namespace, reference).await?;
     require_active(&record)?;
     Ok(record)
+}
+
+/// What the memory of a snapshot holds.
+pub(super) async fn memory(
+    host: &Host,
+    peer: Peer,
+    request: &ReferenceRequest,
+) -> Result<MemoryContents> {
+    let record = active(host, &request.namespace, &request.reference).await?;
+    peer.require_root_to_look_into_memory()?;
+    if !matches!(record.memory, Some(MemoryMark::Captured(_))) {
+        let message = format!("Snapshot {} holds no memory", record.id);
+        return Err(ErrorReport::new(ErrorCode::Conflict, "no-memory", message)
+            .hint("`snapctl create CONTAINER --memory` captures it with the files")
+            .into());
+    }
+    let store = host.store.clone();
+    blocking(move || memory::contents(store, &record.id)).await
 }
 
 fn require_active(record: &SnapshotRecord) -> Result<(), ErrorReport> {

@@ -48,6 +48,12 @@ impl Peer {
         self.root_or("restore a snapshot that holds memory", hint)
     }
 
+    /// Refuses to tell what processes had open and in memory unless it is root that asks.
+    pub(super) fn require_root_to_look_into_memory(self) -> Result<()> {
+        let hint = "Whoever may only manage snapshots may restore its files with --no-memory";
+        self.root_or("look into the memory of a snapshot", hint)
+    }
+
     /// Refuses to run a program in a container unless it is root that asks.
     pub(super) fn require_root_for_hook(self) -> Result<()> {
         let hint = "It runs with the rights of the container's own processes; run it as root";
