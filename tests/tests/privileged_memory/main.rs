@@ -4,6 +4,7 @@
 //! both are of one instant (`tests/workloads/witness.c`).
 
 mod capture;
+mod chain;
 mod contents;
 mod identity;
 mod kills;
