@@ -5,7 +5,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tarpc::{ClientMessage, Response};
 
-use crate::{SnapshotdRequest, SnapshotdResponse};
+use crate::{SnapshotdRequest, SnapshotdResponse, Template};
 
 /// What a client sends, as the daemon takes it off the socket.
 ///
@@ -23,6 +23,19 @@ pub fn request(bytes: &[u8]) {
 /// What the daemon answers, as a client takes it.
 pub fn response(bytes: &[u8]) {
     round_trip::<Response<SnapshotdResponse>>(bytes);
+}
+
+/// A template's file; what is understood means the same when it is sent.
+pub fn template(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    if let Ok(template) = Template::parse(text, "template.toml") {
+        let sent = serde_json::to_vec(&template).expect("messages are always JSON");
+        let taken: Template = serde_json::from_slice(&sent).expect("it was just written");
+        assert_eq!(taken, template);
+        assert!(taken.check().is_ok());
+    }
 }
 
 /// What is understood is understood the same once more.
@@ -51,5 +64,6 @@ mod tests {
     fn targets_get_through_their_seeds() {
         run("request", super::request);
         run("response", super::response);
+        run("template", super::template);
     }
 }

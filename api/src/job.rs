@@ -6,6 +6,7 @@ use crate::{
     error::ErrorReport,
     path::WirePath,
     repair::Repaired,
+    template::Built,
     upkeep::Collected,
     usage::Stats,
     view::{ContainerView, SnapshotView},
@@ -38,7 +39,7 @@ pub enum JobState {
 pub struct JobView {
     /// The job's id.
     pub job: String,
-    /// `create`, `restore`, `copy`, `verify`, `collect`, `repair` or `stats`.
+    /// `create`, `restore`, `copy`, `verify`, `collect`, `repair`, `stats` or `build`.
     pub kind: String,
     /// containerd's namespace.
     pub namespace: String,
@@ -95,6 +96,8 @@ pub enum JobOutcome {
     Repaired(Box<Repaired>),
     /// What snapshots need was added up.
     Counted(Box<Stats>),
+    /// A template was built.
+    Built(Box<Built>),
 }
 
 /// A snapshot was made.

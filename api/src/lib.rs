@@ -23,6 +23,7 @@ mod repair;
 mod request;
 mod retention;
 mod service;
+mod template;
 mod trash;
 mod upkeep;
 mod usage;
@@ -41,6 +42,7 @@ pub use repair::*;
 pub use request::*;
 pub use retention::*;
 pub use service::{Answer, Snapshotd, SnapshotdClient, SnapshotdRequest, SnapshotdResponse};
+pub use template::*;
 pub use trash::*;
 pub use upkeep::*;
 pub use usage::*;
@@ -52,8 +54,9 @@ pub const PROTOCOL_MAJOR: u32 = 1;
 /// Minor version: methods and fields are only ever added within a major version. A daemon ignores fields it does not know, so a client
 /// asks nothing of it that came with a later one. 1: versions, immutable tags, pins, filters and orders of lists. 2: events. 3: memory,
 /// `check`. 4: rules for what is kept, times without use. 5: the trash, usage,
-/// automatic snapshots. 6: forecasts of a create, hooks, connections that go on, what memory holds.
-pub const PROTOCOL_MINOR: u32 = 6;
+/// automatic snapshots. 6: forecasts of a create, hooks, connections that go on, what memory holds. 7: templates, what jobs print,
+/// another command for what is restored.
+pub const PROTOCOL_MINOR: u32 = 7;
 /// Largest frame either side accepts, in bytes: a full page of listings is far below it.
 pub const MAX_FRAME_BYTES: usize = 4 << 20;
 /// Most items one page of a listing carries.

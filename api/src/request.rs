@@ -151,6 +151,9 @@ pub struct RestoreRequest {
     /// Look for the snapshot in the trash, and leave it there; expired or not.
     #[serde(default)]
     pub from_trash: bool,
+    /// What to run instead of the captured command; the processes begin anew then.
+    #[serde(default)]
+    pub command: Vec<String>,
     /// A key chosen by the client, as for create.
     #[serde(default)]
     pub idempotency_key: Option<String>,

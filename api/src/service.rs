@@ -22,6 +22,10 @@ use crate::{
     retention::{
         ForgetRequest, ForgetView, PolicyListRequest, PolicyRequest, PolicySetRequest, PolicyView,
     },
+    template::{
+        JobOutput, JobOutputRequest, TemplateBuildRequest, TemplatePlan, TemplateRequest,
+        TemplateView,
+    },
     trash::{TrashEmptied, TrashEmptyRequest, TrashView, UndeleteRequest, Undeleted},
     upkeep::{BackedUp, BackupRequest, CollectRequest},
     usage::StatsRequest,
@@ -132,4 +136,16 @@ pub trait Snapshotd {
     async fn create_forecast(request: CreateRequest) -> Answer<Forecast>;
     /// What the memory of a snapshot holds.
     async fn memory_contents(request: ReferenceRequest) -> Answer<MemoryContents>;
+    /// What building a template would come to; nothing is changed.
+    async fn template_plan(request: TemplateBuildRequest) -> Answer<TemplatePlan>;
+    /// Starts building a template, unless the last build was of the same.
+    async fn template_build_start(request: TemplateBuildRequest) -> Answer<JobStarted>;
+    /// Registered templates, by namespace and name.
+    async fn template_list(request: ListRequest) -> Answer<Page<TemplateView>>;
+    /// One registered template.
+    async fn template_show(request: TemplateRequest) -> Answer<TemplateView>;
+    /// Forgets a template and the results of its steps; the versions made by it stay.
+    async fn template_remove(request: TemplateRequest) -> Answer<TemplateView>;
+    /// What a job has printed so far.
+    async fn job_output(request: JobOutputRequest) -> Answer<JobOutput>;
 }

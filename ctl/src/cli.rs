@@ -11,7 +11,8 @@ use crate::{
     session::Session,
     verbs::{
         auto, backup, browse, check, collect, containers, create, events, forget, generate,
-        history, jobs, mounts, naming, policy, repair, restore, snapshots, stats, trash, upkeep,
+        history, jobs, mounts, naming, policy, repair, restore, run, snapshots, stats, template,
+        trash, upkeep,
     },
 };
 
@@ -77,6 +78,8 @@ enum Verb {
     Create(create::CreateArgs),
     Check(check::CheckArgs),
     Restore(restore::RestoreArgs),
+    Template(template::TemplateArgs),
+    Run(run::RunArgs),
     #[command(visible_alias = "ls")]
     List(snapshots::ListArgs),
     Show(snapshots::ShowArgs),
@@ -167,6 +170,8 @@ async fn dispatch(session: &Session, verb: Verb) -> Result<(), Failure> {
         Verb::Create(args) => create::create(session, args).await,
         Verb::Check(args) => check::check(session, args).await,
         Verb::Restore(args) => restore::restore(session, args).await,
+        Verb::Template(args) => template::template(session, args).await,
+        Verb::Run(args) => run::run(session, args).await,
         Verb::List(args) => snapshots::list(session, args).await,
         Verb::Show(args) => snapshots::show(session, args).await,
         Verb::Remove(args) => snapshots::remove(session, args).await,

@@ -9,8 +9,8 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 use snap_api::{
-    Client, ErrorCode, ErrorReport, JobOutcome, JobRequest, JobStarted, JobState, JobView,
-    JobWaitRequest, MAX_WAIT_MS, ProgressView,
+    Client, ErrorCode, ErrorReport, JobOutcome, JobOutputRequest, JobRequest, JobStarted, JobState,
+    JobView, JobWaitRequest, MAX_WAIT_MS, ProgressView,
 };
 use tarpc::client::RpcError;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -35,6 +35,13 @@ pub(crate) enum OnInterrupt {
     Cancel,
     /// Leaves; the job goes on.
     Leave,
+}
+
+/// Whether what a job prints is passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Voice {
+    Silent,
+    Aloud,
 }
 
 /// What became of a job that was started.
@@ -85,6 +92,24 @@ pub(crate) async fn run(
     waiting: Waiting,
     start: impl Future<Output = Result<Result<JobStarted, ErrorReport>, RpcError>>,
 ) -> Result<Followed, Failure> {
+    run_with(session, waiting, Voice::Silent, start).await
+}
+
+/// The same, with what the job prints on stderr.
+pub(crate) async fn run_aloud(
+    session: &Session,
+    waiting: Waiting,
+    start: impl Future<Output = Result<Result<JobStarted, ErrorReport>, RpcError>>,
+) -> Result<Followed, Failure> {
+    run_with(session, waiting, Voice::Aloud, start).await
+}
+
+async fn run_with(
+    session: &Session,
+    waiting: Waiting,
+    voice: Voice,
+    start: impl Future<Output = Result<Result<JobStarted, ErrorReport>, RpcError>>,
+) -> Result<Followed, Failure> {
     if waiting == Waiting::Detach {
         return answer(start.await).map(Followed::Detached);
     }
@@ -104,14 +129,16 @@ pub(crate) async fn run(
     if cancel {
         cancel_job(session, &job).await?;
     }
-    let ended = follow(session, &job, OnInterrupt::Cancel, &mut interrupts).await?;
+    let how = (OnInterrupt::Cancel, voice);
+    let ended = follow(session, &job, how, &mut interrupts).await?;
     outcome(ended).map(Followed::Ended)
 }
 
 /// Waits for the end of a job somebody started.
 pub(crate) async fn wait(session: &Session, job: &str) -> Result<JobView, Failure> {
     let mut interrupts = Interrupts::listen()?;
-    follow(session, job, OnInterrupt::Leave, &mut interrupts).await
+    let how = (OnInterrupt::Leave, Voice::Silent);
+    follow(session, job, how, &mut interrupts).await
 }
 
 /// What came of a job that has ended.
@@ -128,11 +155,11 @@ pub(crate) fn outcome(job: JobView) -> Result<JobOutcome, Failure> {
 async fn follow(
     session: &Session,
     job: &str,
-    on_interrupt: OnInterrupt,
+    (on_interrupt, voice): (OnInterrupt, Voice),
     interrupts: &mut Interrupts,
 ) -> Result<JobView, Failure> {
     let bar = Bar::new(session.screen.form());
-    let mut watch = pin!(watch(session, job, &bar));
+    let mut watch = pin!(watch(session, job, voice, &bar));
     tokio::select! {
         ended = &mut watch => return ended,
         () = interrupts.next() => {}
@@ -161,10 +188,34 @@ async fn cancel_job(session: &Session, job: &str) -> Result<(), Failure> {
     answer(session.client.job_cancel(session.soon(), request).await).map(drop)
 }
 
-async fn watch(session: &Session, job: &str, bar: &Bar) -> Result<JobView, Failure> {
+/// Passes on what the job has printed behind `offset`; returns where to go on.
+async fn tell_output(
+    session: &Session,
+    job: &str,
+    mut offset: u64,
+    bar: &Bar,
+) -> Result<u64, Failure> {
+    loop {
+        let request = JobOutputRequest {
+            job: job.to_owned(),
+            offset,
+        };
+        let output = answer(session.client.job_output(session.soon(), request).await)?;
+        if output.next == offset {
+            return Ok(offset);
+        }
+        if output.missed {
+            bar.say("…");
+        }
+        output.text.lines().for_each(|line| bar.say(&clean(line)));
+        offset = output.next;
+    }
+}
+
+async fn watch(session: &Session, job: &str, voice: Voice, bar: &Bar) -> Result<JobView, Failure> {
     let limit = Duration::from_millis(MAX_WAIT_MS) + WAIT_MARGIN;
     let mut pace = FIRST_PACE;
-    let mut since_seq = 0;
+    let (mut since_seq, mut told) = (0, 0);
     loop {
         let request = JobWaitRequest {
             job: job.to_owned(),
@@ -179,6 +230,9 @@ async fn watch(session: &Session, job: &str, bar: &Bar) -> Result<JobView, Failu
             Ok(view) => view?,
             Err(error) => return Err(lost(job, &error)),
         };
+        if voice == Voice::Aloud && session.screen.form() != Form::Quiet {
+            told = tell_output(session, job, told, bar).await?;
+        }
         if view.state != JobState::Running {
             return Ok(view);
         }

@@ -34,6 +34,8 @@ pub(crate) const FORECAST: u32 = 6;
 pub(crate) const CONTENTS: u32 = 6;
 /// That which hooks and connections that go on came with.
 pub(crate) const HOOKS: u32 = 6;
+/// The one that templates came with.
+pub(crate) const TEMPLATES: u32 = 7;
 
 const CALL_HINT: &str = "whether the daemon did it is not known; look with `snapctl list` or `snapctl container list`, and at `journalctl -u snapshotd`";
 

@@ -24,6 +24,7 @@ use snap_store::{ContainerConfig, Namespace};
 use tokio::sync::OnceCell;
 
 pub use checkpoint::Images;
+pub(crate) use content::sha256;
 pub use events::{Event, Events};
 pub use exec::NewProcess;
 pub use fault::Fault;
@@ -31,9 +32,11 @@ pub use snapshots::{Mount, SnapshotInfo};
 pub use tasks::{NewTask, Task, TaskStatus};
 
 mod checkpoint;
+mod content;
 mod events;
 mod exec;
 mod fault;
+mod processes;
 mod snapshots;
 mod tasks;
 

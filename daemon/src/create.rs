@@ -43,6 +43,8 @@ pub(crate) use forecast::forecast;
 pub enum CreateSource {
     /// A running container.
     Container(String),
+    /// A container that was made for this and in which nothing runs.
+    AtRest(String),
     /// A folder of the host.
     Path(PathBuf),
 }
@@ -196,7 +198,7 @@ async fn take(
     job: &JobHandle,
 ) -> Result<(Draft, Taken)> {
     let (draft, still) = match &plan.source {
-        CreateSource::Path(_) => {
+        CreateSource::Path(_) | CreateSource::AtRest(_) => {
             let (draft, parts, scans) = parts.read(draft, job).await?;
             (draft, Still::not_at_all(parts, scans))
         }

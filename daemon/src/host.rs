@@ -61,6 +61,8 @@ pub struct Host {
     /// Whose turn it is to make the next version of a name. A manifest holds the number of its version, and is durable before the catalogue
     /// gives that number: nobody else may make a version of the name between the two.
     pub turns: Turns<(Namespace, String)>,
+    /// Whose turn it is to build a template.
+    pub builds: Turns<(Namespace, String)>,
     /// When the daemon started, in seconds since 1970.
     pub started_at: i64,
     /// Changes under way that must not end half done when their client leaves.
@@ -90,6 +92,7 @@ impl Host {
             past: Past::default(),
             relief: Relief::default(),
             turns: Turns::default(),
+            builds: Turns::default(),
             config,
             store,
             catalogue,

@@ -15,7 +15,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use snap_api::{ErrorCode, ErrorReport, JobOutcome, JobStarted, JobState, JobView, MAX_WAIT_MS};
+use snap_api::{
+    ErrorCode, ErrorReport, JobOutcome, JobOutput, JobStarted, JobState, JobView, MAX_WAIT_MS,
+};
 use snap_store::{Namespace, Progress, SnapshotId};
 use tokio::{sync::Semaphore, task::JoinError};
 use tokio_util::task::TaskTracker;
@@ -32,6 +34,8 @@ use crate::{
 
 /// Copies, verifications and counts under way at once; each keeps one core and one disk busy.
 const CONCURRENT_READERS: usize = 4;
+/// Builds of templates under way at once; each runs what its template says.
+const CONCURRENT_BUILDS: usize = 4;
 /// Jobs waiting or running at once: more than any client means to start.
 const MAX_RUNNING: usize = 1000;
 /// How long a waiting client is left in peace while nothing but numbers change.
@@ -54,6 +58,8 @@ pub enum JobKind {
     Repair,
     /// Adds up what snapshots need.
     Stats,
+    /// Builds a template.
+    Build,
 }
 
 impl JobKind {
@@ -68,6 +74,7 @@ impl JobKind {
             Self::Collect => "collect",
             Self::Repair => "repair",
             Self::Stats => "stats",
+            Self::Build => "build",
         }
     }
 }
@@ -98,6 +105,7 @@ struct Shared {
     restores: Semaphore,
     readers: Semaphore,
     collections: Semaphore,
+    builds: Semaphore,
     events: Events,
     tasks: TaskTracker,
 }
@@ -112,6 +120,7 @@ impl Jobs {
             restores: Semaphore::new(concurrent_restores),
             readers: Semaphore::new(CONCURRENT_READERS),
             collections: Semaphore::new(1),
+            builds: Semaphore::new(CONCURRENT_BUILDS),
             events,
             tasks: TaskTracker::new(),
         }))
@@ -176,6 +185,13 @@ impl Jobs {
             }
         }
         Ok(job.view())
+    }
+
+    /// What the job has printed, from so many bytes after its beginning on.
+    pub fn output(&self, id: &str, offset: u64) -> Result<JobOutput> {
+        let job = self.job(id)?;
+        let has_ended = job.has_ended();
+        Ok(job.handle.printed(offset, has_ended))
     }
 
     /// Waits for the job's end, however long it takes.
@@ -306,6 +322,7 @@ impl Jobs {
             JobKind::Restore => &self.0.restores,
             JobKind::Copy | JobKind::Verify | JobKind::Stats => &self.0.readers,
             JobKind::Collect | JobKind::Repair => &self.0.collections,
+            JobKind::Build => &self.0.builds,
         }
     }
 

@@ -51,6 +51,7 @@ pub mod settle;
 pub mod spec;
 pub mod status;
 pub mod steady;
+pub mod template;
 mod trash;
 pub mod turns;
 mod usage;

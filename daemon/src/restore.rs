@@ -12,6 +12,7 @@ use std::{
 };
 
 use futures::{FutureExt, StreamExt, stream};
+use serde_json::json;
 use snap_api::{ErrorCode, ErrorReport, NetworkChoice, Restored};
 use snap_store::{
     ContainerConfig, ContainerRecord, Error as StoreError, Meta, Namespace, Origin, Progress,
@@ -69,6 +70,8 @@ pub struct RestorePlan {
     pub keep_mounts: Vec<String>,
     /// Bind mounts to leave out, by destination.
     pub drop_mounts: Vec<String>,
+    /// What to run instead of what was captured, unless it is empty.
+    pub command: Vec<String>,
 }
 
 /// What a restore does with memory.
@@ -340,7 +343,7 @@ impl Blueprint {
             // Relative to the bundle, where the runtime mounts the layers.
             Base::Image => PathBuf::from(folders::ROOTFS),
         };
-        spec::derive(&SpecPlan {
+        let (mut spec, warnings) = spec::derive(&SpecPlan {
             captured: &self.config,
             namespace: self.plan.namespace.as_str(),
             id,
@@ -348,7 +351,11 @@ impl Blueprint {
             network: &self.plan.network,
             keep_mounts: &self.plan.keep_mounts,
             drop_mounts: &self.plan.drop_mounts,
-        })
+        })?;
+        if !self.plan.command.is_empty() {
+            spec["process"]["args"] = json!(self.plan.command);
+        }
+        Ok((spec, warnings))
     }
 
     /// A fresh container needs the layers the original was made from.

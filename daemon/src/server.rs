@@ -21,6 +21,7 @@ mod peer;
 mod policies;
 mod retention;
 mod socket;
+mod templates;
 #[cfg(test)]
 mod tests;
 mod trash;

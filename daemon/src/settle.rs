@@ -20,7 +20,7 @@ use tracing::{info, warn};
 
 use crate::{
     blocking, clock, containers, error::Result, files, host::Host, memory, pause,
-    restore::SNAPSHOT_LABEL,
+    restore::SNAPSHOT_LABEL, template,
 };
 
 /// What is remembered of files is of no use once its source was not captured for so long.
@@ -36,6 +36,10 @@ pub async fn settle(host: &Arc<Host>) -> Result<()> {
     tolerate("take over mounts", host.mounts.adopt(host).await);
     end_creating(host).await?;
     end_deleting(host).await?;
+    tolerate(
+        "clear the results of steps",
+        template::clear_failed(host).await,
+    );
     tolerate("look for lost snapshots", end_lost(host).await);
     undo_incomplete(host).await?;
     adopt_orphans(host).await?;

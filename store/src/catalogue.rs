@@ -34,6 +34,7 @@ mod restores;
 mod rollback;
 mod rows;
 mod schema;
+mod templates;
 #[cfg(test)]
 mod tests;
 mod trash;
@@ -59,6 +60,7 @@ pub use quota::Held;
 pub use restores::Restores;
 pub use rollback::{Rollback, RollbackTo};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
+pub use templates::{STEP_LABEL, TEMPLATE_LABEL, TemplateRecord};
 pub use trash::{Begun, Stay, TrashCause, TrashRecord};
 pub use undelete::{Undeleted, Undeletion};
 pub use versions::VersionRecord;
@@ -323,6 +325,7 @@ impl Catalogue {
         self.trash(None, None, usize::MAX)?;
         self.restores()?;
         self.autos(None)?;
+        self.templates(None)?;
         self.all_moves().map(drop)
     }
 

@@ -43,8 +43,8 @@ pub use catalogue::{
     Attachment, AutoEnd, AutoRecord, AutoSource, BaseLayer, BaseRecord, Begun, Catalogue,
     ContainerRecord, ExpiryCause, Force, Held, Hold, MemoryMark, MountRecord, Move, MoveCause,
     MoveEnd, Obstacle, PolicyRecord, PutBack, RememberedBase, Removal, Restores, Rollback,
-    RollbackTo, SnapshotRecord, SnapshotState, Stay, Thinning, TrashCause, TrashRecord, Undeleted,
-    Undeletion, Verdict, VersionRecord,
+    RollbackTo, STEP_LABEL, SnapshotRecord, SnapshotState, Stay, TEMPLATE_LABEL, TemplateRecord,
+    Thinning, TrashCause, TrashRecord, Undeleted, Undeletion, Verdict, VersionRecord,
 };
 pub use collect::{
     Amount, CollectOptions, CollectReport, Damage, GroupUsage, Holder, Lease, Retiring, Roots,

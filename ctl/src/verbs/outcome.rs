@@ -11,7 +11,7 @@ use crate::{
     failure::Failure,
     follow::Followed,
     screen::{Screen, facts, table},
-    verbs::{collect, containers, repair, snapshots, stats},
+    verbs::{collect, containers, repair, snapshots, stats, template},
     words::{clean, count, micros, short_id, size},
 };
 
@@ -55,6 +55,7 @@ pub(crate) fn show(screen: &Screen, outcome: &JobOutcome) -> Result<(), Failure>
         }
         JobOutcome::Repaired(done) => repair::show(screen, done),
         JobOutcome::Counted(done) => stats::show(screen, done),
+        JobOutcome::Built(done) => template::show_built(screen, done),
     }
 }
 

@@ -108,6 +108,7 @@ pub(crate) async fn restore(session: &Session, args: RestoreArgs) -> Result<(), 
         keep_mounts: args.keep_mounts,
         drop_mounts: args.drop_mounts,
         from_trash: args.from_trash,
+        command: Vec::new(),
         idempotency_key: None,
     };
     let start = session.client.restore_start(session.soon(), request);

@@ -11,12 +11,19 @@ use futures::StreamExt;
 use serde::Serialize;
 use serde_json::Value;
 use snap_api::{
-    Answer, AutoRequest, AutoSetRequest, AutoView, BackedUp, BackupRequest, CollectRequest, ContainerRequest, ContainerView, CopyRequest, CreateRequest, DiffEntry, DiffRequest, DoctorReport, ErrorCode, ErrorReport, Events, EventsRequest, ForgetRequest, ForgetView, Hello, HelloRequest, HistoryRequest, JobRequest, JobStarted, JobView, JobWaitRequest, LabelRequest, ListRequest, MountRequest, MountView, MountsUpgraded, Moves, MovesRequest, Page, PinRequest, PolicyListRequest, PolicyRequest, PolicySetRequest, PolicyView, ReferenceRequest, Blocker, Check, EventView, Forecast, MountUpgrade, MemoryContents,
+    Answer, AutoRequest, AutoSetRequest, AutoView, BackedUp, BackupRequest, Blocker, Check,
+    CollectRequest, ContainerRequest, ContainerView, CopyRequest, CreateRequest, DiffEntry,
+    DiffRequest, DoctorReport, ErrorCode, ErrorReport, EventView, Events, EventsRequest, Forecast,
+    ForgetRequest, ForgetView, Hello, HelloRequest, HistoryRequest, JobOutput, JobOutputRequest,
+    JobRequest, JobStarted, JobView, JobWaitRequest, LabelRequest, ListRequest, MemoryContents,
+    MountRequest, MountUpgrade, MountView, MountsUpgraded, Moves, MovesRequest, Page, PinRequest,
+    PolicyListRequest, PolicyRequest, PolicySetRequest, PolicyView, ReferenceRequest,
     RemoveRequest, Removed, RepairRequest, RestoreRequest, RollbackRequest, RolledBack,
     SnapshotDetail, SnapshotView, Snapshotd, SnapshotdRequest, SnapshotdResponse, StatsRequest,
-    Status, StatusRequest, TagRequest, TrashEmptied, TrashEmptyRequest, TrashView, TreeEntry,
-    TreeRequest, TtlRequest, UndeleteRequest, Undeleted, UnmountRequest, UpgradeMountsRequest,
-    Verdict, VerifyRequest, VersionView,
+    Status, StatusRequest, TagRequest, TemplateBuildRequest, TemplatePlan, TemplateRequest,
+    TemplateView, TrashEmptied, TrashEmptyRequest, TrashView, TreeEntry, TreeRequest, TtlRequest,
+    UndeleteRequest, Undeleted, UnmountRequest, UpgradeMountsRequest, Verdict, VerifyRequest,
+    VersionView,
 };
 use tarpc::{
     context::Context,
@@ -416,6 +423,44 @@ impl Snapshotd for Fake {
     async fn trash_empty(self, _: Context, request: TrashEmptyRequest) -> Answer<TrashEmptied> {
         self.note("trash_empty", &request)?;
         Ok(fixtures::emptied())
+    }
+    async fn template_plan(
+        self,
+        _: Context,
+        request: TemplateBuildRequest,
+    ) -> Answer<TemplatePlan> {
+        self.note("template_plan", &request)?;
+        Ok(fixtures::plan(&request))
+    }
+    async fn template_build_start(
+        self,
+        _: Context,
+        request: TemplateBuildRequest,
+    ) -> Answer<JobStarted> {
+        self.job("template_build_start", &request)
+    }
+    async fn template_list(self, _: Context, request: ListRequest) -> Answer<Page<TemplateView>> {
+        self.note("template_list", &request)?;
+        let templates = ["app", "db", "web"].map(fixtures::template);
+        Ok(Self::page(&templates, request.cursor.as_deref()))
+    }
+    async fn template_show(self, _: Context, request: TemplateRequest) -> Answer<TemplateView> {
+        self.note("template_show", &request)?;
+        Ok(fixtures::template(&request.name))
+    }
+    async fn template_remove(self, _: Context, request: TemplateRequest) -> Answer<TemplateView> {
+        self.note("template_remove", &request)?;
+        Ok(fixtures::template(&request.name))
+    }
+    async fn job_output(self, _: Context, request: JobOutputRequest) -> Answer<JobOutput> {
+        self.note("job_output", &request)?;
+        let all = "Step 1 of 1: run true\n";
+        let rest = usize::try_from(request.offset).unwrap();
+        Ok(JobOutput {
+            text: all[rest.min(all.len())..].to_owned(),
+            next: all.len() as u64,
+            missed: false,
+        })
     }
     async fn backup(self, _: Context, request: BackupRequest) -> Answer<BackedUp> {
         self.note("backup", &request)?;

@@ -6,7 +6,14 @@ use std::{
 };
 
 use snap_api::{
-    AutoView, BackupStatus, Blocker, Collected, CollectionStatus, ContainerView, CreateSource, Created, DiskPressure, DiskStatus, ErrorCode, ErrorReport, ForgetVerdict, ForgetView, JobOutcome, JobState, JobView, KeepRules, LastCollection, MountStatus, MoveCause, MoveEnd, MoveView, PolicyView, ProgressView, RequestInFlight, Restored, RolledBack, ScrubStatus, SnapshotDetail, SnapshotState, SnapshotView, Status, TrashCause, TrashEmptied, TrashStatus, TrashView, Undeleted, UndeletedView, Verdict, VersionView, WirePath, Forecast, MappingView, MemoryContents, OpenView, ProcessView,
+    AutoView, BackupStatus, Blocker, Built, BuiltStep, Collected, CollectionStatus, ContainerView,
+    CreateSource, Created, DiskPressure, DiskStatus, ErrorCode, ErrorReport, Forecast,
+    ForgetVerdict, ForgetView, JobOutcome, JobState, JobView, KeepRules, LastCollection,
+    MappingView, MemoryContents, MountStatus, MoveCause, MoveEnd, MoveView, OpenView, PlannedStep,
+    PolicyView, ProcessView, ProgressView, RequestInFlight, Restored, RolledBack, ScrubStatus,
+    SnapshotDetail, SnapshotState, SnapshotView, Status, Template, TemplateBuildRequest,
+    TemplatePlan, TemplateView, TrashCause, TrashEmptied, TrashStatus, TrashView, Undeleted,
+    UndeletedView, Verdict, VersionView, WirePath,
 };
 
 pub(crate) const ID: &str = "0123456789abcdef0123456789abcdef";
@@ -121,6 +128,51 @@ pub(crate) fn policy(name: &str) -> PolicyView {
             ..KeepRules::default()
         },
         rests_until: None,
+    }
+}
+
+pub(crate) fn template(name: &str) -> TemplateView {
+    let text = format!(
+        "name = \"{name}\"\n[base]\nimage = \"example.org/web:1\"\n[[steps]]\nrun = \"true\"\n"
+    );
+    TemplateView {
+        namespace: "default".to_owned(),
+        name: name.to_owned(),
+        template: Template::parse(&text, "fixture").unwrap(),
+        key: "beef".to_owned(),
+        built_at: THEN.to_owned(),
+        snapshot: Some(snapshot()),
+        unusable: (name == "db").then(|| "it is damaged".to_owned()),
+    }
+}
+
+pub(crate) fn plan(request: &TemplateBuildRequest) -> TemplatePlan {
+    let steps = request.template.steps.iter().map(|step| PlannedStep {
+        step: step.shown(),
+        key: "beef".to_owned(),
+        cached: true,
+    });
+    TemplatePlan {
+        key: "beef".to_owned(),
+        unchanged: false,
+        steps: steps.collect(),
+    }
+}
+
+pub(crate) fn built() -> Built {
+    Built {
+        template: "web".to_owned(),
+        snapshot: snapshot(),
+        unchanged: false,
+        steps: vec![BuiltStep {
+            step: "run true".to_owned(),
+            cached: true,
+            elapsed_us: 0,
+        }],
+        reason: None,
+        elapsed_us: 1500,
+        forgotten: Vec::new(),
+        warnings: vec!["something is worth knowing".to_owned()],
     }
 }
 

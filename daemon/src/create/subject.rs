@@ -71,7 +71,11 @@ impl Subject {
     pub(super) async fn inspect(host: &Host, plan: &CreatePlan) -> Result<Self> {
         match &plan.source {
             CreateSource::Path(path) => Self::folder(host, plan, path),
-            CreateSource::Container(id) => Self::container(host, plan, id).await,
+            CreateSource::Container(id) => {
+                require_running(host, plan, id).await?;
+                Self::container(host, plan, id).await
+            }
+            CreateSource::AtRest(id) => Self::container(host, plan, id).await,
         }
     }
 
@@ -123,11 +127,6 @@ impl Subject {
             mut config,
             snapshot_key,
         } = found.map_err(|fault| unknown_container(fault, namespace, id))?;
-        let task = host.containerd.task(namespace, id).await?;
-        let runs = |status| matches!(status, TaskStatus::Running | TaskStatus::Paused);
-        if !task.is_some_and(|task| runs(task.status)) {
-            return Err(not_running(id));
-        }
         let (included, warnings) = choose_mounts(&config, &plan.include_mounts)?;
         let root = if snapshot_key.is_empty() {
             without_snapshot(host, plan, &mut config)?
@@ -149,6 +148,18 @@ impl Subject {
             included,
             warnings,
         })
+    }
+}
+
+async fn require_running(host: &Host, plan: &CreatePlan, id: &str) -> Result<()> {
+    let namespace = &plan.namespace;
+    let found = host.containerd.container(namespace, id).await;
+    found.map_err(|fault| unknown_container(fault, namespace, id))?;
+    let task = host.containerd.task(namespace, id).await?;
+    let runs = |status| matches!(status, TaskStatus::Running | TaskStatus::Paused);
+    match task.is_some_and(|task| runs(task.status)) {
+        true => Ok(()),
+        false => Err(not_running(id)),
     }
 }
 

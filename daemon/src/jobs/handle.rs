@@ -1,17 +1,23 @@
 //! The job's side of progress.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
 };
 
-use snap_api::ProgressView;
+use snap_api::{JobOutput, ProgressView};
 use snap_store::Progress;
 use tokio::sync::{Notify, watch};
 use tracing::debug;
 
 /// Stands for a total that is not known.
 const UNKNOWN: u64 = u64::MAX;
+/// What is kept of the output of a job, in bytes, and what one answer holds of it.
+const KEPT_BYTES: usize = 1 << 20;
+const ANSWER_BYTES: usize = 128 << 10;
 
 /// The job's side of progress: the recipe reports through it and learns of cancellation.
 ///
@@ -33,6 +39,15 @@ struct Inner {
     turns: watch::Sender<()>,
     is_cancelled: AtomicBool,
     cancel: Notify,
+    output: Mutex<Output>,
+}
+
+/// The end of what a job has printed.
+#[derive(Debug, Default)]
+struct Output {
+    /// How many bytes went before.
+    gone: u64,
+    bytes: VecDeque<u8>,
 }
 
 impl JobHandle {
@@ -49,6 +64,7 @@ impl JobHandle {
                 turns: watch::Sender::new(()),
                 is_cancelled: AtomicBool::new(false),
                 cancel: Notify::new(),
+                output: Mutex::default(),
             }),
         }
     }
@@ -67,6 +83,40 @@ impl JobHandle {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.inner.bytes.load(Relaxed)
+    }
+
+    /// Adds to what the job has printed.
+    pub fn print(&self, bytes: &[u8]) {
+        let mut output = self.output();
+        output.bytes.extend(bytes);
+        let over = output.bytes.len().saturating_sub(KEPT_BYTES);
+        output.bytes.drain(..over);
+        output.gone += over as u64;
+        drop(output);
+        self.turn();
+    }
+
+    /// A part of what it has printed, from so many bytes after its beginning on. Characters are never cut while more may come.
+    pub(super) fn printed(&self, offset: u64, has_ended: bool) -> JobOutput {
+        let output = self.output();
+        let begin = offset.clamp(output.gone, output.gone + output.bytes.len() as u64);
+        let skipped = usize::try_from(begin - output.gone).unwrap_or(usize::MAX);
+        let part = output.bytes.iter().skip(skipped).take(ANSWER_BYTES);
+        let mut part: Vec<u8> = part.copied().collect();
+        let cut = std::str::from_utf8(&part).err();
+        if let Some(cut) = cut.filter(|cut| !has_ended && cut.error_len().is_none()) {
+            part.truncate(cut.valid_up_to());
+        }
+        JobOutput {
+            text: String::from_utf8_lossy(&part).into_owned(),
+            next: begin + part.len() as u64,
+            missed: offset < output.gone,
+        }
+    }
+
+    fn output(&self) -> MutexGuard<'_, Output> {
+        let output = self.inner.output.lock();
+        output.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks the recipe to stop.

@@ -3,7 +3,18 @@
 use std::time::Duration;
 
 use snap_api::{
-    AutoRequest, AutoSetRequest, AutoView, BackedUp, BackupRequest, CollectRequest, ContainerRequest, ContainerView, CopyRequest, CreateRequest, DiffEntry, DiffRequest, DoctorReport, ErrorCode, ErrorReport, Events, EventsRequest, ForgetRequest, ForgetView, Hello, HelloRequest, HistoryRequest, JobRequest, JobStarted, JobView, JobWaitRequest, LabelRequest, ListRequest, MountRequest, MountView, MountsUpgraded, Moves, MovesRequest, PROTOCOL_MAJOR, PROTOCOL_MINOR, Page, PinRequest, PolicyListRequest, PolicyRequest, PolicySetRequest, PolicyView, ReferenceRequest, RemoveRequest, Removed, RepairRequest, RestoreRequest, RollbackRequest, RolledBack, SnapshotDetail, SnapshotView, Snapshotd, StatsRequest, Status, StatusRequest, TagRequest, TrashEmptied, TrashEmptyRequest, TrashView, TreeEntry, TreeRequest, TtlRequest, UndeleteRequest, Undeleted, UnmountRequest, UpgradeMountsRequest, Verdict, VerifyRequest, VersionView, Forecast, MemoryContents,
+    AutoRequest, AutoSetRequest, AutoView, BackedUp, BackupRequest, CollectRequest,
+    ContainerRequest, ContainerView, CopyRequest, CreateRequest, DiffEntry, DiffRequest,
+    DoctorReport, ErrorCode, ErrorReport, Events, EventsRequest, Forecast, ForgetRequest,
+    ForgetView, Hello, HelloRequest, HistoryRequest, JobOutput, JobOutputRequest, JobRequest,
+    JobStarted, JobView, JobWaitRequest, LabelRequest, ListRequest, MemoryContents, MountRequest,
+    MountView, MountsUpgraded, Moves, MovesRequest, PROTOCOL_MAJOR, PROTOCOL_MINOR, Page,
+    PinRequest, PolicyListRequest, PolicyRequest, PolicySetRequest, PolicyView, ReferenceRequest,
+    RemoveRequest, Removed, RepairRequest, RestoreRequest, RollbackRequest, RolledBack,
+    SnapshotDetail, SnapshotView, Snapshotd, StatsRequest, Status, StatusRequest, TagRequest,
+    TemplateBuildRequest, TemplatePlan, TemplateRequest, TemplateView, TrashEmptied,
+    TrashEmptyRequest, TrashView, TreeEntry, TreeRequest, TtlRequest, UndeleteRequest, Undeleted,
+    UnmountRequest, UpgradeMountsRequest, Verdict, VerifyRequest, VersionView,
 };
 use tarpc::context::Context;
 use tracing::debug;
@@ -11,7 +22,7 @@ use tracing::debug;
 use super::{
     autos, browse,
     calls::{Answer, Api},
-    changes, listing, naming, parse, policies, retention, trash, tree, work,
+    changes, listing, naming, parse, policies, retention, templates, trash, tree, work,
 };
 use crate::{backup, collect, containers, doctor, error::Result, mounts, status};
 
@@ -397,6 +408,18 @@ impl Snapshotd for Api {
         .await
     }
 
+    async fn template_plan(
+        self,
+        _: Context,
+        request: TemplateBuildRequest,
+    ) -> Answer<TemplatePlan> {
+        let peer = self.peer;
+        self.ask("template-plan", move |host| async move {
+            templates::plan(&host, peer, request).await
+        })
+        .await
+    }
+
     async fn trash_empty(self, _: Context, request: TrashEmptyRequest) -> Answer<TrashEmptied> {
         let subject = match request.references.is_empty() {
             true => "all".to_owned(),
@@ -404,6 +427,47 @@ impl Snapshotd for Api {
         };
         self.change("trash-empty", &subject, |host| async move {
             trash::empty(&host, &request).await
+        })
+        .await
+    }
+
+    async fn template_build_start(
+        self,
+        _: Context,
+        request: TemplateBuildRequest,
+    ) -> Answer<JobStarted> {
+        let peer = self.peer;
+        self.ask("build", move |host| async move {
+            templates::build(&host, peer, request).await
+        })
+        .await
+    }
+
+    async fn template_list(self, _: Context, request: ListRequest) -> Answer<Page<TemplateView>> {
+        self.ask("templates", |host| async move {
+            templates::list(&host, &request).await
+        })
+        .await
+    }
+
+    async fn template_show(self, _: Context, request: TemplateRequest) -> Answer<TemplateView> {
+        self.ask("template", |host| async move {
+            templates::show(&host, &request).await
+        })
+        .await
+    }
+
+    async fn template_remove(self, _: Context, request: TemplateRequest) -> Answer<TemplateView> {
+        let subject = request.name.clone();
+        self.change("template-remove", &subject, |host| async move {
+            templates::remove(&host, &request).await
+        })
+        .await
+    }
+
+    async fn job_output(self, _: Context, request: JobOutputRequest) -> Answer<JobOutput> {
+        self.ask("output", |host| async move {
+            host.jobs.output(&request.job, request.offset)
         })
         .await
     }

@@ -74,6 +74,12 @@ impl Filters {
         })
     }
 
+    /// True when one of them is about this label.
+    pub(super) fn ask_for(&self, label: &str) -> bool {
+        let is_it = |term: &Term| matches!(term, Term::Label(key, _) if key == label);
+        self.terms.iter().any(is_it)
+    }
+
     /// Whether a snapshot passes at `now`, in seconds since 1970. Several filters of one kind that asks for a word are alternatives;
     /// everything else must hold.
     pub(super) fn pass(&self, record: &SnapshotRecord, now: i64) -> bool {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use snap_api::{ListRequest, Page, SnapshotView};
-use snap_store::{Catalogue, Namespace, SnapshotId, SnapshotRecord};
+use snap_store::{Catalogue, Namespace, STEP_LABEL, SnapshotId, SnapshotRecord};
 
 use super::{
     filter::Filters,
@@ -83,6 +83,12 @@ pub(super) async fn snapshots(host: &Host, request: &ListRequest) -> Result<Page
 }
 
 impl Wanted {
+    /// What passes. Results of steps of templates are shown to whoever asks for their label alone.
+    fn shows(&self, record: &SnapshotRecord) -> bool {
+        let is_hidden = record.labels.contains_key(STEP_LABEL) && !self.filters.ask_for(STEP_LABEL);
+        !is_hidden && self.filters.pass(record, self.now)
+    }
+
     /// The newest that pass, behind `after`, each with its cursor.
     fn newest(
         &self,
@@ -96,7 +102,7 @@ impl Wanted {
             };
             after = Some((last.created_at, last.id));
             for record in batch {
-                if found.len() < self.limit && self.filters.pass(&record, self.now) {
+                if found.len() < self.limit && self.shows(&record) {
                     let cursor = format!("{}-{}", record.created_at, record.id);
                     found.push((record, cursor));
                 }
@@ -119,9 +125,7 @@ impl Wanted {
                 break;
             };
             last = Some((end.created_at, end.id));
-            let passing = batch
-                .into_iter()
-                .filter(|record| self.filters.pass(record, self.now));
+            let passing = batch.into_iter().filter(|record| self.shows(record));
             all.extend(passing.map(|record| (order.place(&record), record)));
         }
         all.sort_unstable_by(|(one, _), (other, _)| order.compare(one, other));

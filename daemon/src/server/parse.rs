@@ -13,7 +13,7 @@ use snap_api::{
     CollectRequest, ErrorCode, ErrorReport, ListRequest, MAX_PAGE_ITEMS, NetworkChoice, Ttl,
     WirePath,
 };
-use snap_store::{EntryName, Namespace, Reference, SnapshotName};
+use snap_store::{EntryName, Namespace, Reference, STEP_LABEL, SnapshotName};
 
 use crate::{
     collect::{CollectPlan, Reason},
@@ -33,6 +33,8 @@ const MAX_PATH_BYTES: usize = 4095;
 const MAX_INNER_PATH_BYTES: usize = 64 * 1024;
 const MAX_PATTERNS: usize = 1000;
 const MAX_KEY_BYTES: usize = 128;
+const MAX_WORDS: usize = 1000;
+const MAX_WORD_BYTES: usize = 64 * 1024;
 const MAX_REFERENCES: usize = 1000;
 const MAX_TAGS: usize = 100;
 /// A year.
@@ -121,6 +123,11 @@ pub(super) fn labels(labels: &BTreeMap<String, String>) -> Result<()> {
 pub(super) fn label_key(key: &str) -> Result<()> {
     let is_key =
         (1..=MAX_LABEL_KEY_BYTES).contains(&key.len()) && !key.chars().any(char::is_control);
+    if key == STEP_LABEL {
+        let message =
+            format!("`{key}` is the daemon's own label, for the results of steps of templates");
+        return Err(usage("invalid-labels", message));
+    }
     if is_key {
         return Ok(());
     }
@@ -301,6 +308,19 @@ pub(super) fn hook(path: String) -> Result<String> {
     }
     let message = "A hook is an absolute path in the container";
     Err(usage("invalid-hook", message))
+}
+
+/// What is run instead of what was captured; nothing when there is nothing.
+pub(super) fn command(words: Vec<String>) -> Result<Vec<String>> {
+    let is_word = |word: &String| word.len() <= MAX_WORD_BYTES && !word.contains('\0');
+    let has_program = words.first().is_none_or(|program| !program.is_empty());
+    if has_program && words.len() <= MAX_WORDS && words.iter().all(is_word) {
+        return Ok(words);
+    }
+    let message = format!(
+        "A command is a program and its arguments, {MAX_WORDS} words of {MAX_WORD_BYTES} bytes at most"
+    );
+    Err(usage("invalid-command", message))
 }
 
 /// Patterns of what is left out; whether each is a pattern is for the capture to say.

@@ -16,7 +16,7 @@ use snap_api::{
     StatsRequest, Ttl, Verdict, VerifyRequest,
 };
 use snap_fs::verify::Depth;
-use snap_store::{EntryName, MemoryMark, Namespace, SnapshotId, TreeReader};
+use snap_store::{EntryName, MemoryMark, Namespace, SnapshotId, TEMPLATE_LABEL, TreeReader};
 
 use super::{browse::active, parse, peer::Peer, trash};
 use crate::{
@@ -54,7 +54,7 @@ pub(super) async fn create(
         kind: JobKind::Create,
         namespace: plan.namespace.clone(),
         subject: match &plan.source {
-            CreateSource::Container(id) => id.clone(),
+            CreateSource::Container(id) | CreateSource::AtRest(id) => id.clone(),
             CreateSource::Path(path) => path.display().to_string(),
         },
         snapshot: Some(plan.id),
@@ -197,14 +197,19 @@ async fn restore_plan(
     };
     // Whoever runs what was in memory, or reads it, has its secrets.
     let holds_memory = matches!(snapshot.memory, Some(MemoryMark::Captured(_)));
-    if holds_memory && !request.no_memory {
+    let command = parse::command(request.command)?;
+    // Another command has no memory to go on from.
+    let no_memory = request.no_memory || !command.is_empty();
+    if holds_memory && !no_memory {
         peer.require_root_for_memory()?;
     }
     let id = match request.id {
         Some(id) => id,
         None => {
             let random = SnapshotId::random().to_string();
-            parse::made_up_id(&snapshot.source, &random[..8], request.count)
+            let template = snapshot.labels.get(TEMPLATE_LABEL);
+            let source = template.unwrap_or(&snapshot.source);
+            parse::made_up_id(source, &random[..8], request.count)
         }
     };
     Ok(RestorePlan {
@@ -213,7 +218,8 @@ async fn restore_plan(
         snapshot,
         force: request.force || request.from_trash,
         no_start: request.no_start,
-        memory: match (request.no_memory, request.fallback) {
+        command,
+        memory: match (no_memory, request.fallback) {
             (true, _) => MemoryChoice::Never,
             (false, true) => MemoryChoice::OrFiles,
             (false, false) => MemoryChoice::Always,
@@ -387,7 +393,7 @@ fn key(peer: Peer, kind: JobKind, namespace: &str, key: Option<String>) -> Resul
     Ok(key.map(|key| format!("{}/{}/{namespace}/{key}", peer.uid, kind.as_str())))
 }
 
-fn bound(warnings: &mut Vec<String>) {
+pub(super) fn bound(warnings: &mut Vec<String>) {
     let more = warnings.len().saturating_sub(MAX_WARNINGS);
     if more > 0 {
         warnings.truncate(MAX_WARNINGS);

@@ -50,7 +50,8 @@ impl Exclude {
     }
 
     /// True when `path`, components joined by `/`, is left out.
-    pub(super) fn matches(&self, path: &[u8], is_folder: bool) -> bool {
+    #[must_use]
+    pub fn matches(&self, path: &[u8], is_folder: bool) -> bool {
         if self.patterns.is_empty() {
             return false;
         }

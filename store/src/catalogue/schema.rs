@@ -8,7 +8,7 @@ use super::place;
 use crate::error::{Error, Result};
 
 /// One statement list a version; `user_version` says how many have been run. Only ever appended to.
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: [&str; 9] = [
     include_str!("schema-1.sql"),
     include_str!("schema-2.sql"),
     include_str!("schema-3.sql"),
@@ -17,6 +17,7 @@ const MIGRATIONS: [&str; 8] = [
     include_str!("schema-6.sql"),
     include_str!("schema-7.sql"),
     include_str!("schema-8.sql"),
+    include_str!("schema-9.sql"),
 ];
 /// The schema this release writes.
 const NEWEST: u32 = MIGRATIONS.len() as u32;
