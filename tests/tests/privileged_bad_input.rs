@@ -279,6 +279,72 @@ const CASES: &[(&[&str], i32)] = &[
     (&["policy", "show", "good"], NOT_FOUND),
     (&["policy", "show", "good:v1"], USAGE),
     (&["policy", "remove", "good"], NOT_FOUND),
+    (&["template"], USAGE),
+    (&["template", "build"], USAGE),
+    (&["template", "build", "DATA/nothing"], NOT_FOUND),
+    (&["template", "build", "DATA/file"], USAGE),
+    (&["template", "build", "DATA/unknown-field.toml"], USAGE),
+    (&["template", "build", "DATA/no-image.toml"], NOT_FOUND),
+    (&["template", "build", "DATA/no-source.toml"], NOT_FOUND),
+    (
+        &["template", "build", "DATA/no-repository.toml"],
+        UNAVAILABLE,
+    ),
+    (&["template", "build", "DATA/on-folder.toml"], CONFLICT),
+    (
+        &["template", "build", "DATA/no-image.toml", "--branch", "b"],
+        USAGE,
+    ),
+    (
+        &[
+            "template",
+            "build",
+            "DATA/no-image.toml",
+            "--repository",
+            "r",
+        ],
+        USAGE,
+    ),
+    (
+        &["template", "build", "DATA/no-image.toml", "--name", "Bad"],
+        USAGE,
+    ),
+    (
+        &["template", "build", "DATA/no-image.toml", "--name", "a:b"],
+        USAGE,
+    ),
+    (
+        &[
+            "template",
+            "build",
+            "DATA/no-image.toml",
+            "--version",
+            "{x}",
+        ],
+        USAGE,
+    ),
+    (
+        &["template", "build", "DATA/no-image.toml", "--dry-run"],
+        NOT_FOUND,
+    ),
+    (&["template", "refresh", "unknown"], NOT_FOUND),
+    (&["template", "show", "unknown"], NOT_FOUND),
+    (&["template", "show", "good:v1"], USAGE),
+    (&["template", "remove", "unknown"], NOT_FOUND),
+    (&["run", "unknown"], NOT_FOUND),
+    (&["run", "good"], NOT_FOUND),
+    (&["run", "good:v1"], USAGE),
+    (
+        &["run", "unknown", "--file", "DATA/unknown-field.toml"],
+        USAGE,
+    ),
+    (
+        &["run", "unknown", "--file", "DATA/no-image.toml"],
+        NOT_FOUND,
+    ),
+    (&["run", "unknown", "--count", "0"], USAGE),
+    (&["run", "unknown", "--file", "x", "--no-build"], USAGE),
+    (&["label", "good:v1", "snapshotd.io/step=x"], USAGE),
     (&["pin", "unknown"], NOT_FOUND),
     (&["unpin", "unknown"], NOT_FOUND),
     (&["remove", "pinned:v1"], CONFLICT),
@@ -338,6 +404,7 @@ fn host_with_everything() -> Result<Host> {
         host.make_folder(name)?;
     }
     fs::write(host.folder().join("DATA/file"), "content")?;
+    write_templates(&host)?;
     for id in ["one", "halted"] {
         host.run_idle(id, Image::Busybox)?;
     }
@@ -359,6 +426,33 @@ fn host_with_everything() -> Result<Host> {
     host.snap(&["mount", "good:v1", &folder(&host, "MOUNTED")])?;
     std::thread::sleep(Duration::from_millis(1500));
     Ok(host)
+}
+
+/// Templates that cannot be built, each for a reason of its own.
+fn write_templates(host: &Host) -> Result<()> {
+    let image = "base = { image = \"snap.test/no/such:1\" }";
+    let busybox = format!("base = {{ image = \"{}\" }}", Image::Busybox.name());
+    let cases = [
+        ("unknown-field", format!("{image}\ncolour = 1")),
+        ("no-image", image.to_owned()),
+        (
+            "no-source",
+            format!("{busybox}\nsteps = [{{ copy = {{ from = \"none\", to = \"/x\" }} }}]"),
+        ),
+        (
+            "no-repository",
+            format!("{busybox}\nsteps = [{{ git = {{ repository = \"./none\", to = \"/x\" }} }}]"),
+        ),
+        (
+            "on-folder",
+            "base = { snapshot = \"folder:v1\" }".to_owned(),
+        ),
+    ];
+    for (name, text) in cases {
+        let file = host.folder().join("DATA").join(format!("{name}.toml"));
+        fs::write(file, format!("name = \"new\"\n{text}\n"))?;
+    }
+    Ok(())
 }
 
 fn folder(host: &Host, name: &str) -> String {

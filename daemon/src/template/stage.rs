@@ -293,8 +293,11 @@ impl Stage {
         Ok(())
     }
 
-    /// Forgets the container; what was written in it stays, unless it was on an image.
+    /// Forgets the container; what was written in it stays. One on an image goes with its snapshot, at the stage's end.
     pub(super) async fn undress(&self) -> Result<()> {
+        if self.is_image {
+            return Ok(());
+        }
         let (containerd, namespace, id) =
             (&self.host.containerd, &self.record.namespace, self.id());
         Ok(containerd.delete_container(namespace, id).await?)

@@ -11,6 +11,7 @@ mod names;
 mod policies;
 mod quota;
 mod remains;
+mod templates;
 mod trash;
 mod unused;
 mod users;

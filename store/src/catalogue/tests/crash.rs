@@ -14,7 +14,7 @@ use crate::disk::doubles::{Outcome, conclude, seeds};
 pub(super) type Change = fn(&Catalogue) -> Result<()>;
 
 /// Every change there is, each of which succeeds on what [`prepared`] makes.
-pub(super) const CHANGES: [(&str, Change); 40] = [
+pub(super) const CHANGES: [(&str, Change); 42] = [
     ("insert", |it| it.insert(&record(id(9), 90), LIMIT)),
     ("activate", |it| {
         it.activate(&manifest(id(2), 20, Some("app:v2"))).map(drop)
@@ -71,6 +71,12 @@ pub(super) const CHANGES: [(&str, Change); 40] = [
     }),
     ("remove-auto", |it| {
         it.remove_auto(&namespace(), &"thin".parse()?).map(drop)
+    }),
+    ("set-template", |it| {
+        it.set_template(&templates::record("web", 3), LIMIT)
+    }),
+    ("remove-template", |it| {
+        it.remove_template(&namespace(), &"old".parse()?).map(drop)
     }),
     ("pin", |it| it.pin(&id(3))),
     ("unpin", |it| it.unpin(&id(6))),
@@ -163,6 +169,9 @@ pub(super) fn prepared(folder: &Path) -> Catalogue {
         .unwrap();
     catalogue.set_auto(&autos::auto("thin"), LIMIT).unwrap();
     catalogue
+        .set_template(&templates::record("old", 6), LIMIT)
+        .unwrap();
+    catalogue
         .insert_container(&container("old", id(6)))
         .unwrap();
     catalogue.insert_mount(&mount("/mnt/old", id(6))).unwrap();
@@ -178,6 +187,7 @@ pub(super) fn told(catalogue: &Catalogue) -> String {
         catalogue.counters().unwrap(),
         catalogue.all_moves().unwrap(),
         catalogue.policies(None).unwrap(),
+        catalogue.templates(None).unwrap(),
     );
     let trash = (
         catalogue.trash(None, None, 100).unwrap(),

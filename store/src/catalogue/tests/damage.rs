@@ -108,6 +108,7 @@ fn try_told(catalogue: &Catalogue) -> Result<String> {
         catalogue.counters()?,
         catalogue.all_moves()?,
         catalogue.policies(None)?,
+        catalogue.templates(None)?,
     );
     Ok(format!(
         "{list:?} {by_name:?} {states:?} {users:?} {others:?} {names:?}"
