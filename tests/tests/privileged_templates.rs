@@ -431,3 +431,32 @@ fn builds_of_one_template_take_turns() -> Result<()> {
     assert_eq!(versions.len(), 1);
     Ok(())
 }
+
+/// **Y10** With `memory` the processes of a version are captured once the probe has passed, and containers made from it go on from there.
+#[test]
+fn processes_go_on_from_where_the_probe_passed() -> Result<()> {
+    let host = Host::start()?;
+    let file = write(
+        &host,
+        "app",
+        "memory = true\ncommand = \"echo begun >> /begun; i=0; while :; do i=$((i+1)); echo $i > /new; mv /new /n; sleep 0.05; done\"\n---\n\
+         [probe]\nrun = \"test $(cat /n) -gt 20\"\n",
+    )?;
+    let built = build(&host, &file)?;
+    assert!(built.snapshot.memory.is_some_and(|memory| memory.captured));
+    let ran: Value = host.snap_json(&["run", "app", "--id", "one"])?;
+    assert_eq!(ran["with_memory"], Value::from(true));
+    let count = || -> Result<u64> { Ok(host.exec("one", "cat /n")?.parse()?) };
+    let then = count()?;
+    assert!(then > 20, "{then}");
+    let further = || Ok(Some(count()?).filter(|now| *now > then));
+    wait_for("it to go on", std::time::Duration::from_secs(20), further)?;
+    assert_eq!(host.exec("one", "cat /begun")?, "begun");
+    host.snap(&["run", "app", "--id", "two", "--", "/bin/sleep", "1000"])?;
+    assert_eq!(
+        host.exec("two", "cat /begun")?,
+        "begun",
+        "the command did not begin again"
+    );
+    Ok(())
+}

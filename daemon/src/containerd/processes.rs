@@ -1,6 +1,6 @@
 //! Further processes of a container, and how processes ended.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use containerd_client::{
     services::v1::{
@@ -16,6 +16,9 @@ use super::{CHANGE_LIMIT, Containerd, Fault, READ_LIMIT, in_namespace};
 /// Type of the description of a process, as containerd's own clients write it.
 const PROCESS_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";
 const KILL: u32 = 9;
+/// How long the kernel may take to end a killed process, and how often it is looked at.
+const END_LIMIT: Duration = Duration::from_secs(20);
+const END_LOOK: Duration = Duration::from_millis(20);
 
 impl Containerd {
     /// The exit status of the container's first process, or of the further one `exec`; `None` while it runs.
@@ -71,6 +74,23 @@ impl Containerd {
         answer.await.map(drop)
     }
 
+    /// Waits for the end of a further process that was killed; one that does not end is left to its container's end.
+    async fn wait_for_exec(
+        &self,
+        namespace: &Namespace,
+        (id, exec): (&str, &str),
+    ) -> Result<(), Fault> {
+        let ended = async {
+            while self.exit_status(namespace, id, exec).await?.is_none() {
+                tokio::time::sleep(END_LOOK).await;
+            }
+            Ok(())
+        };
+        tokio::time::timeout(END_LIMIT, ended)
+            .await
+            .unwrap_or(Ok(()))
+    }
+
     /// Kills a further process, which may have ended, and forgets it.
     pub async fn end_exec(
         &self,
@@ -90,6 +110,7 @@ impl Containerd {
             let asked = client.kill(in_namespace(namespace, request));
             let answer = self.within("signal a process of container", id, CHANGE_LIMIT, asked);
             Fault::absent_as_none(answer.await)?;
+            self.wait_for_exec(namespace, (id, exec)).await?;
         }
         let request = DeleteProcessRequest {
             container_id: id.to_owned(),

@@ -88,7 +88,7 @@ pub(super) async fn pass_and_stay(
         output.pass_on()?;
         match status {
             Ok(Some(0)) => return Ok(()),
-            Ok(status) => last = status,
+            Ok(status) => last = status.or(last),
             // The command may have ended in this very moment, which the next look tells.
             Err(error) if stage.ended().await?.is_none() => return Err(error),
             Err(_) => continue,
