@@ -10,6 +10,7 @@
 
 mod image;
 mod key;
+mod output;
 mod probe;
 mod recipe;
 mod registry;
@@ -31,8 +32,9 @@ use tracing::{info, warn};
 pub use self::recipe::plan;
 pub(crate) use self::registry::{clear_failed, remove, view};
 use self::{
+    output::Output,
     recipe::{Ground, Recipe, Work},
-    stage::{Output, Stage},
+    stage::Stage,
 };
 use crate::{
     blocking, clock,

@@ -7,35 +7,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::StreamExt;
 use serde::Serialize;
 use serde_json::Value;
 use snap_api::{
-    Answer, AutoRequest, AutoSetRequest, AutoView, BackedUp, BackupRequest, Blocker, Check,
-    CollectRequest, ContainerRequest, ContainerView, CopyRequest, CreateRequest, DiffEntry,
-    DiffRequest, DoctorReport, ErrorCode, ErrorReport, EventView, Events, EventsRequest, Forecast,
-    ForgetRequest, ForgetView, Hello, HelloRequest, HistoryRequest, JobOutput, JobOutputRequest,
-    JobRequest, JobStarted, JobView, JobWaitRequest, LabelRequest, ListRequest, MemoryContents,
-    MountRequest, MountUpgrade, MountView, MountsUpgraded, Moves, MovesRequest, Page, PinRequest,
-    PolicyListRequest, PolicyRequest, PolicySetRequest, PolicyView, ReferenceRequest,
-    RemoveRequest, Removed, RepairRequest, RestoreRequest, RollbackRequest, RolledBack,
-    SnapshotDetail, SnapshotView, Snapshotd, SnapshotdRequest, SnapshotdResponse, StatsRequest,
-    Status, StatusRequest, TagRequest, TemplateBuildRequest, TemplatePlan, TemplateRequest,
-    TemplateView, TrashEmptied, TrashEmptyRequest, TrashView, TreeEntry, TreeRequest, TtlRequest,
-    UndeleteRequest, Undeleted, UnmountRequest, UpgradeMountsRequest, Verdict, VerifyRequest,
-    VersionView,
+    Answer, AutoRequest, AutoSetRequest, AutoView, BackedUp, BackupRequest, Blocker, Check, CollectRequest, ContainerRequest, ContainerView, CopyRequest, CreateRequest, DiffEntry, DiffRequest, DoctorReport, ErrorCode, ErrorReport, EventView, Events, EventsRequest, Forecast, ForgetRequest, ForgetView, Hello, HelloRequest, HistoryRequest, JobOutput, JobOutputRequest, JobRequest, JobStarted, JobView, JobWaitRequest, LabelRequest, ListRequest, MemoryContents, MountRequest, MountUpgrade, MountView, MountsUpgraded, Moves, MovesRequest, Page, PinRequest, PolicyListRequest, PolicyRequest, PolicySetRequest, PolicyView, ReferenceRequest, RemoveRequest, Removed, RepairRequest, RestoreRequest, RollbackRequest, RolledBack, SnapshotDetail, SnapshotView, Snapshotd, StatsRequest, Status, StatusRequest, TagRequest, TemplateBuildRequest, TemplatePlan, TemplateRequest, TemplateView, TrashEmptied, TrashEmptyRequest, TrashView, TreeEntry, TreeRequest, TtlRequest, UndeleteRequest, Undeleted, UnmountRequest, UpgradeMountsRequest, Verdict, VerifyRequest, VersionView,
 };
-use tarpc::{
-    context::Context,
-    serde_transport::unix,
-    server::{BaseChannel, Channel},
-    tokio_serde::formats::Json,
-};
+use tarpc::{context::Context, serde_transport::unix, tokio_serde::formats::Json};
 use tempfile::TempDir;
 use tokio::{runtime::Runtime, sync::Notify};
 
 use crate::fixtures::{self, snapctl};
-pub(crate) use crate::script::Script;
+
+mod script;
+mod serving;
+
+pub(crate) use script::Script;
+use serving::accept;
 
 struct State {
     script: Mutex<Script>,
@@ -126,32 +113,6 @@ impl Daemon {
         self.state.vanish.notify_waiters();
     }
 }
-
-async fn accept(
-    fake: Fake,
-    mut incoming: impl futures::Stream<Item = std::io::Result<Transport>> + Unpin,
-) {
-    while let Some(Ok(transport)) = incoming.next().await {
-        let fake = fake.clone();
-        tokio::spawn(async move {
-            let state = fake.0.clone();
-            let serving = BaseChannel::with_defaults(transport)
-                .execute(fake.serve())
-                .for_each(|response| async { drop(tokio::spawn(response)) });
-            tokio::select! {
-                () = serving => {}
-                () = state.vanish.notified() => {}
-            }
-        });
-    }
-}
-
-type Transport = tarpc::serde_transport::Transport<
-    tokio::net::UnixStream,
-    tarpc::ClientMessage<SnapshotdRequest>,
-    tarpc::Response<SnapshotdResponse>,
-    Json<tarpc::ClientMessage<SnapshotdRequest>, tarpc::Response<SnapshotdResponse>>,
->;
 
 impl Fake {
     /// Remembers a call; answers with the scripted refusal, if there is one.

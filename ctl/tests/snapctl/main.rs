@@ -13,4 +13,4 @@ mod jobs;
 mod lifecycle;
 mod listings;
 mod requests;
-mod script;
+mod templates;

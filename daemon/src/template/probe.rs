@@ -6,11 +6,7 @@ use serde_json::Value;
 use snap_api::{BuildNetwork, Probe};
 use snap_store::Progress;
 
-use super::{
-    BuildPlan,
-    recipe::Recipe,
-    stage::{Output, Stage},
-};
+use super::{BuildPlan, output::Output, recipe::Recipe, stage::Stage};
 use crate::{error::Result, jobs::JobHandle};
 
 /// Between two attempts.

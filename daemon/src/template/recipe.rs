@@ -85,6 +85,7 @@ impl Recipe {
             works.push(work);
         }
         let name = version_name(plan)?;
+        host.catalogue.require_free(&plan.namespace, &name)?;
         let mut rest = plan.template.clone();
         rest.steps.clear();
         let rest = serde_json::to_string(&rest).expect("templates are always JSON");

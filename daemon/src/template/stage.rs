@@ -2,9 +2,7 @@
 //! complete, so that whatever ends its build, now or at the next start, undoes it.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
-    fs::File,
-    io::{Read, Seek, SeekFrom},
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -18,7 +16,7 @@ use snap_store::{
 };
 use tracing::warn;
 
-use super::{BuildPlan, cancelled, image::Image, recipe::Work, transfer, users};
+use super::{BuildPlan, cancelled, image::Image, output::Output, recipe::Work, transfer, users};
 use crate::{
     blocking, clock,
     containerd::NewContainer,
@@ -34,12 +32,6 @@ use crate::{
 const STEP_LIMIT: Duration = Duration::from_secs(6 * 60 * 60);
 /// How often a process is looked at.
 const LOOK: Duration = Duration::from_millis(30);
-/// Lines of a step's output that its error carries, and their length in characters.
-const TOLD_LINES: usize = 12;
-const TOLD_CHARS: usize = 300;
-/// A log that is longer is begun anew: what was in it has been passed on.
-const MAX_LOG_BYTES: u64 = 16 << 20;
-const READ_BYTES: u64 = 64 << 10;
 
 /// The container.
 #[derive(Debug)]
@@ -49,16 +41,6 @@ pub(super) struct Stage {
     config: ContainerConfig,
     /// True while it has a snapshot of containerd's instead of one of ours.
     is_image: bool,
-}
-
-/// What the processes of a stage print, passed on to the job, and the end of it.
-#[derive(Debug)]
-pub(super) struct Output {
-    path: PathBuf,
-    offset: u64,
-    end: VecDeque<String>,
-    line: Vec<u8>,
-    job: JobHandle,
 }
 
 impl Stage {
@@ -136,13 +118,7 @@ impl Stage {
     }
 
     pub(super) fn output(&self, job: &JobHandle) -> Output {
-        Output {
-            path: self.log(),
-            offset: 0,
-            end: VecDeque::new(),
-            line: Vec::new(),
-            job: job.clone(),
-        }
+        Output::of(self.log(), job)
     }
 
     fn rootfs(&self) -> PathBuf {
@@ -322,7 +298,7 @@ impl Stage {
         job: &JobHandle,
     ) -> Result<u32> {
         self.dress(Some(process), network).await?;
-        self.start().await?;
+        self.start().await.map_err(unstartable)?;
         let until = Instant::now() + limit;
         let status = loop {
             let (containerd, namespace) = (&self.host.containerd, &self.record.namespace);
@@ -383,65 +359,14 @@ impl Stage {
     }
 }
 
-impl Output {
-    /// Hands on what has been printed since.
-    pub(super) fn pass_on(&mut self) -> Result<()> {
-        let Ok(mut log) = File::options().read(true).write(true).open(&self.path) else {
-            // Nothing was started yet.
-            return Ok(());
-        };
-        let mut failed = |source| Error::io("read", &self.path)(source);
-        log.seek(SeekFrom::Start(self.offset))
-            .map_err(&mut failed)?;
-        loop {
-            let mut part = Vec::new();
-            let read = log.by_ref().take(READ_BYTES).read_to_end(&mut part);
-            let read = read.map_err(&mut failed)?;
-            if read == 0 {
-                break;
-            }
-            self.offset += read as u64;
-            self.job.print(&part);
-            remember(&mut self.end, &mut self.line, &part);
-        }
-        if self.offset > MAX_LOG_BYTES {
-            log.set_len(0).map_err(&mut failed)?;
-            self.offset = 0;
-        }
-        Ok(())
+/// What runc refuses to start is the template's affair, as a program that is not there; what is silent is not.
+fn unstartable(error: Error) -> Error {
+    let mut report = ErrorReport::from(error);
+    if report.code == ErrorCode::Internal {
+        report.code = ErrorCode::Conflict;
+        "step-failed".clone_into(&mut report.reason);
     }
-
-    /// An error that carries the last lines.
-    pub(super) fn failure(&self, reason: &str, message: String) -> Error {
-        let mut report = ErrorReport::new(ErrorCode::Conflict, reason, message);
-        let last = String::from_utf8_lossy(&self.line).into_owned();
-        let last = Some(last).filter(|line| !line.trim().is_empty());
-        let lines = self.end.iter().cloned().chain(last);
-        report.causes = lines
-            .map(|line| line.chars().take(TOLD_CHARS).collect())
-            .collect();
-        report.into()
-    }
-}
-
-/// Keeps the last lines of what is printed.
-fn remember(end: &mut VecDeque<String>, line: &mut Vec<u8>, part: &[u8]) {
-    for byte in part {
-        match byte {
-            b'\n' => {
-                let whole = String::from_utf8_lossy(line).into_owned();
-                line.clear();
-                if !whole.trim().is_empty() {
-                    end.push_back(whole);
-                }
-                if end.len() > TOLD_LINES {
-                    end.pop_front();
-                }
-            }
-            byte if line.len() < TOLD_CHARS * 4 => line.push(*byte),
-            _ => {}
-        }
-    }
+    report.into()
 }
 
 /// The network of the host, and what names in it are looked up with.
