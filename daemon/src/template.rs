@@ -5,7 +5,7 @@
 //!   └ each result is a snapshot of its own, found again by the key of everything it was made of
 //! ```
 //!
-//! Every step runs in a container of its own making ([`stage`]), which nobody but the build sees and which is undone at its end; a daemon
+//! Every step runs in a container of its own making (`stage`), which nobody but the build sees and which is undone at its end; a daemon
 //! that is killed leaves it to the next start, as it does with a restore.
 
 mod image;
