@@ -8,9 +8,10 @@ use std::{
 
 use snap_api::ErrorReport;
 use snap_fs::capture::Exclude;
+use snap_store::TemplateRecord;
 
-use super::{key, transfer, users};
-use crate::jobs::JobHandle;
+use super::{key, registry, transfer, users};
+use crate::{fixture, jobs::JobHandle, repair::marks::Mark};
 
 fn source(folder: &Path) {
     fs::create_dir_all(folder.join("a/b")).unwrap();
@@ -148,4 +149,36 @@ fn keys_tell_lists_of_parts_apart() {
     assert_eq!(key::of(&["a", "b"]), key::of(&["a", "b"]));
     assert_ne!(key::of(&["a", "b"]), key::of(&["ab"]));
     assert_ne!(key::of(&["a", "b"]), key::of(&["a", "b", ""]));
+}
+
+/// A template of that name whose last build made this snapshot.
+fn registered(name: &str, snapshot: snap_store::SnapshotId) -> TemplateRecord {
+    TemplateRecord {
+        namespace: "default".parse().unwrap(),
+        name: name.parse().unwrap(),
+        definition: format!("{{\"name\":\"{name}\",\"base\":{{\"image\":\"b\"}}}}"),
+        key: String::new(),
+        snapshot,
+        built_at: 5,
+    }
+}
+
+#[tokio::test]
+async fn a_template_says_why_nothing_can_be_started_from_it() {
+    let (host, _folder) = fixture::host(|_| {});
+    let good = fixture::snapshot(&host, "good", None);
+    let old = fixture::snapshot(&host, "old", Some(1));
+    let damaged = fixture::snapshot(&host, "damaged", None);
+    let marks = [(damaged, Mark::begin())].into();
+    host.marks.replace(&host.catalogue, marks).unwrap();
+    let cases = [
+        ("good", good, None),
+        ("old", old, Some("it has expired")),
+        ("damaged", damaged, Some("it is damaged")),
+        ("gone", good, Some("gone:latest points to nothing")),
+    ];
+    for (name, id, why) in cases {
+        let view = registry::view(&host, &registered(name, id)).await.unwrap();
+        assert_eq!(view.unusable.as_deref(), why, "{name}");
+    }
 }

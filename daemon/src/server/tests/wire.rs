@@ -26,6 +26,51 @@ async fn raw_answer(stream: &mut UnixStream) -> Option<String> {
     Some(String::from_utf8(answer).unwrap())
 }
 
+/// **Y11** Who is not root can build a template whose steps are commands alone; what copies files of the host, clones a repository, uses
+/// the host's network or captures memory is denied.
+#[tokio::test]
+async fn templates_of_others_than_root_do_not_reach_into_the_host() {
+    let fixture = Fixture::start();
+    let peer = Peer {
+        uid: 1000,
+        pid: None,
+    };
+    let refused = async |first: &str, last: &str| {
+        let text = format!("name = \"a\"\n{first}\n[base]\nimage = \"b\"\n{last}\n");
+        let request = snap_api::TemplateBuildRequest {
+            namespace: "default".to_owned(),
+            template: snap_api::Template::parse(&text, "a.toml").unwrap(),
+            sources: Vec::new(),
+            reason: None,
+            no_cache: false,
+        };
+        let api = || Api::new(Arc::clone(&fixture.host), peer, None);
+        let plan = api().template_plan(context(), request.clone()).await;
+        let build = api().template_build_start(context(), request).await;
+        let codes = (plan.unwrap_err().code, build.unwrap_err().code);
+        assert_eq!(codes.0, codes.1, "{text}");
+        codes.0
+    };
+    let steps = [
+        (
+            "",
+            "[[steps]]\ncopy = { from = \"/etc/shadow\", to = \"/x\" }",
+        ),
+        ("", "[[steps]]\ngit = { repository = \"/r\", to = \"/x\" }"),
+        ("network = \"host\"", ""),
+        ("memory = true\ncommand = \"x\"", "[probe]\nrun = \"x\""),
+    ];
+    for (first, last) in steps {
+        assert_eq!(
+            refused(first, last).await,
+            ErrorCode::Denied,
+            "{first}{last}"
+        );
+    }
+    let commands = refused("", "[[steps]]\nrun = \"true\"").await;
+    assert_eq!(commands, ErrorCode::Unavailable, "containerd is not there");
+}
+
 #[tokio::test]
 async fn others_than_root_do_not_reach_into_the_host() {
     let fixture = Fixture::start();
