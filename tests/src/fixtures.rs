@@ -19,6 +19,8 @@ pub enum Image {
     Debian,
     /// Debian with interpreters and servers: Python, Node.js, Redis, nginx.
     Programs,
+    /// Debian with PostgreSQL and a Java machine.
+    Services,
 }
 
 impl Image {
@@ -29,6 +31,7 @@ impl Image {
             Self::Busybox => "snap.test/busybox:1",
             Self::Debian => "snap.test/debian:1",
             Self::Programs => "snap.test/programs:1",
+            Self::Services => "snap.test/services:1",
         }
     }
 
@@ -41,6 +44,7 @@ impl Image {
             Self::Busybox => "busybox",
             Self::Debian => "debian",
             Self::Programs => "programs",
+            Self::Services => "services",
         };
         Ok(PathBuf::from(script("rootfs", &[kind])?))
     }

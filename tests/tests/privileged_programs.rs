@@ -2,10 +2,10 @@
 //!
 //! Each has made up a word when it began: one that still knows it has gone on, and has not begun anew.
 
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use snap_api::Restored;
+use snap_api::{MemoryContents, Restored};
 use snap_tests::{Host, Image, wait_for};
 
 /// Far longer than anything takes that is waited for.
@@ -68,9 +68,13 @@ impl Program<'_> {
     }
 }
 
-/// Runs `script` in a container of the programs' image, with what is typed in `files` in it.
+/// Runs `script` in a container of the programs' image.
 fn run<'a>(host: &'a Host, script: &str, asking: &'a str) -> Result<Program<'a>> {
-    host.run("one", host.image(Image::Programs)?, script)?;
+    run_in(host, Image::Programs, script, asking)
+}
+
+fn run_in<'a>(host: &'a Host, image: Image, script: &str, asking: &'a str) -> Result<Program<'a>> {
+    host.run("one", host.image(image)?, script)?;
     Ok(Program {
         host,
         id: "one".to_owned(),
@@ -168,4 +172,80 @@ http { access_log /run/access.log; server { listen 8000; location / { return 200
     let host = Host::start()?;
     let script = with_file("/root/nginx.conf", CONFIG, "exec nginx -c /root/nginx.conf");
     forks(&run(&host, &script, asking)?).map(drop)
+}
+
+/// Thirty-two threads run what the machine has compiled meanwhile.
+#[test]
+fn java_goes_on_with_its_threads_and_its_compiled_code() -> Result<()> {
+    let host = Host::start()?;
+    let source = include_str!("../workloads/Work.java");
+    let run = "exec java -Xmx64m -XX:+UseSerialGC /root/Work.java";
+    let script = with_file("/root/Work.java", source, run);
+    let program = run_in(&host, Image::Services, &script, "cat /run/state")?;
+    forks(&program)?;
+    let contents: MemoryContents = host.snap_json(&["show", "warm", "--memory"])?;
+    let machine = contents.processes.iter().find(|one| one.name == "java");
+    assert!(machine.context("No java")?.threads > 32, "{contents:?}");
+    Ok(())
+}
+
+/// A transaction is open when it is captured: what it has written is seen by nobody, and it can be committed in each clone by itself.
+///
+/// PostgreSQL does not run as root, and where nobody has `CAP_SYS_RESOURCE` CRIU captures root's processes alone: a library tells it
+/// that it is somebody else.
+#[test]
+fn postgresql_goes_on_with_a_transaction_in_flight() -> Result<()> {
+    const SOMEBODY: &str =
+        "unsigned geteuid(void) { return 1; } unsigned getuid(void) { return 1; }";
+    const SQL: &str = "/usr/lib/postgresql/15/bin/psql -h /tmp -U daemon -qAtF' ' postgres";
+    const OPEN: &str = "select count(*) from pg_stat_activity where state = 'idle in transaction'";
+    const FILL: &str = "create table steps (n serial); create table held (n int); \
+        insert into held select generate_series(1, 10000)";
+    let asking = format!(
+        "{SQL} -c 'insert into steps default values' -c \"select extract(epoch from pg_postmaster_start_time()), \
+         (select (count(*) in (10000, 10001) and sum(n) in (50005000, 50005007))::text from held), (select count(*) from steps)\""
+    );
+    let host = Host::start()?;
+    let script = format!(
+        "until test -e /root/ready; do sleep 0.1; done; cd /root; mkdir data; chown 1 data; chmod 700 data; \
+         export LD_PRELOAD=/root/somebody.so; b=/usr/lib/postgresql/15/bin; $b/initdb -A trust -D data > initdb.log 2>&1; \
+         $b/postgres -D data -k /tmp -c listen_addresses= & until {SQL} -c 'select 1'; do sleep 0.1; done; \
+         {SQL} -c '{FILL}'; \
+         (echo 'begin; insert into held values (7);'; until test -e /root/commit; do sleep 0.05; done; \
+         echo 'commit;'; sleep 1000) | {SQL} & wait"
+    );
+    let program = run_in(&host, Image::Services, &script, &asking)?;
+    let (library, root) = (library(SOMEBODY)?, host.rootfs("one").join("root"));
+    std::fs::copy(library.path(), root.join("somebody.so"))?;
+    std::fs::write(root.join("ready"), "")?;
+    wait_for("the transaction", LIMIT, || {
+        let open = host.exec("one", &format!("{SQL} -c \"{OPEN}\"")).ok();
+        Ok(open.filter(|count| count == "1"))
+    })?;
+    let clones = forks(&program)?;
+    let held = |id: &str| host.exec(id, &format!("{SQL} -c 'select count(*) from held'"));
+    for id in clones.iter().map(String::as_str).chain(["one"]) {
+        assert_eq!(held(id)?, "10000", "in {id}");
+        host.exec(id, "touch /root/commit")?;
+        wait_for("the commit", LIMIT, || {
+            Ok((held(id)? == "10001").then_some(()))
+        })
+        .with_context(|| format!("In {id}"))?;
+    }
+    Ok(())
+}
+
+/// A library of the C source, for programs of the same system as this one.
+fn library(source: &str) -> Result<tempfile::NamedTempFile> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("source.c");
+    std::fs::write(&path, source)?;
+    let made = tempfile::NamedTempFile::new()?;
+    let compiled = Command::new("cc")
+        .args(["-shared", "-fPIC", "-O2", "-o"])
+        .args([made.path(), &path])
+        .status()
+        .context("Run cc")?;
+    ensure!(compiled.success(), "cc: {compiled}");
+    Ok(made)
 }
