@@ -1,17 +1,12 @@
 //! How long does it take to have an environment, with a package installed and a repository cloned, that was built before?
 //!
 //! The yardstick is the build of the same template from nothing: the base image is there, the package and the repository are fetched.
-//! It installs from Debian's archive, so it needs a network, and is the only benchmark that does.
+//! It installs from Debian's archive, so it needs a network, and is the only benchmark that does; each sample is a build.
 
-use std::{
-    fs,
-    path::PathBuf,
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, ensure};
-use criterion::Criterion;
+use criterion::{Criterion, SamplingMode};
 use snap_benches::{OURS, criterion, host_of_containers, timed};
 use snap_tests::{Host, Image};
 
@@ -46,9 +41,6 @@ fn git(folder: &std::path::Path, arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Builds from nothing: each takes most of a minute, and asks others' servers, so few are measured and stand for all samples.
-const BUILDS: usize = 3;
-
 /// The template's file, beside its repository.
 fn prepare(host: &Host) -> Result<PathBuf> {
     let repository = host.make_folder("repository")?;
@@ -75,18 +67,15 @@ fn environment_from_template(criterion: &mut Criterion, host: &Host) -> Result<(
     group.bench_function(OURS, |bencher| {
         bencher.iter_custom(|times| timed(times, || Ok(()), run, remove));
     });
-    let mut builds = Vec::new();
-    for _ in 0..BUILDS {
-        let begun = Instant::now();
-        host.snap(&["template", "build", file, "--no-cache"])?;
-        run(&())?;
-        builds.push(begun.elapsed());
-        remove((), String::new())?;
-    }
-    let all: Duration = builds.iter().sum();
-    let one = all.as_secs_f64() / builds.len() as f64;
+    group.sampling_mode(SamplingMode::Flat);
     group.bench_function("clone and install", |bencher| {
-        bencher.iter_custom(|times| Duration::from_secs_f64(one * times as f64));
+        bencher.iter_custom(|times| {
+            let build = |(): &()| {
+                host.snap(&["template", "build", file, "--no-cache"])?;
+                run(&())
+            };
+            timed(times, || Ok(()), build, remove)
+        });
     });
     group.finish();
     Ok(())
