@@ -1,28 +1,34 @@
 //! A daemon of answers: remembers what it was asked, and answers from a script.
 
-use std::{
-    path::PathBuf,
-    process::{Child, Command, Output, Stdio},
-    sync::{Arc, Mutex},
-    time::{Duration, Instant},
-};
+use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
 use serde_json::Value;
 use snap_api::{
-    Answer, AutoRequest, AutoSetRequest, AutoView, BackedUp, BackupRequest, Blocker, Check, CollectRequest, ContainerRequest, ContainerView, CopyRequest, CreateRequest, DiffEntry, DiffRequest, DoctorReport, ErrorCode, ErrorReport, EventView, Events, EventsRequest, Forecast, ForgetRequest, ForgetView, Hello, HelloRequest, HistoryRequest, JobOutput, JobOutputRequest, JobRequest, JobStarted, JobView, JobWaitRequest, LabelRequest, ListRequest, MemoryContents, MountRequest, MountUpgrade, MountView, MountsUpgraded, Moves, MovesRequest, Page, PinRequest, PolicyListRequest, PolicyRequest, PolicySetRequest, PolicyView, ReferenceRequest, RemoveRequest, Removed, RepairRequest, RestoreRequest, RollbackRequest, RolledBack, SnapshotDetail, SnapshotView, Snapshotd, StatsRequest, Status, StatusRequest, TagRequest, TemplateBuildRequest, TemplatePlan, TemplateRequest, TemplateView, TrashEmptied, TrashEmptyRequest, TrashView, TreeEntry, TreeRequest, TtlRequest, UndeleteRequest, Undeleted, UnmountRequest, UpgradeMountsRequest, Verdict, VerifyRequest, VersionView,
+    Answer, AutoRequest, AutoSetRequest, AutoView, BackedUp, BackupRequest, CollectRequest,
+    ContainerRequest, ContainerView, CopyRequest, CreateRequest, DiffEntry, DiffRequest,
+    DoctorReport, ErrorCode, ErrorReport, Events, EventsRequest, Forecast, ForgetRequest,
+    ForgetView, Hello, HelloRequest, HistoryRequest, JobOutput, JobOutputRequest, JobRequest,
+    JobStarted, JobView, JobWaitRequest, LabelRequest, ListRequest, MemoryContents, MountRequest,
+    MountView, MountsUpgraded, Moves, MovesRequest, Page, PinRequest, PolicyListRequest,
+    PolicyRequest, PolicySetRequest, PolicyView, ReferenceRequest, RemoveRequest, Removed,
+    RepairRequest, RestoreRequest, RollbackRequest, RolledBack, SnapshotDetail, SnapshotView,
+    Snapshotd, StatsRequest, Status, StatusRequest, TagRequest, TemplateBuildRequest, TemplatePlan,
+    TemplateRequest, TemplateView, TrashEmptied, TrashEmptyRequest, TrashView, TreeEntry,
+    TreeRequest, TtlRequest, UndeleteRequest, Undeleted, UnmountRequest, UpgradeMountsRequest,
+    Verdict, VerifyRequest, VersionView,
 };
-use tarpc::{context::Context, serde_transport::unix, tokio_serde::formats::Json};
-use tempfile::TempDir;
-use tokio::{runtime::Runtime, sync::Notify};
+use tarpc::context::Context;
+use tokio::sync::Notify;
 
-use crate::fixtures::{self, snapctl};
+use crate::fixtures;
 
+mod daemon;
 mod script;
 mod serving;
 
+pub(crate) use daemon::Daemon;
 pub(crate) use script::Script;
-use serving::accept;
 
 struct State {
     script: Mutex<Script>,
@@ -33,86 +39,6 @@ struct State {
 
 #[derive(Clone)]
 struct Fake(Arc<State>);
-
-/// The fake daemon, running until it is dropped.
-pub(crate) struct Daemon {
-    state: Arc<State>,
-    folder: TempDir,
-    _runtime: Runtime,
-}
-
-impl Daemon {
-    /// Starts one on a socket of its own.
-    pub(crate) fn start(script: Script) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let state = Arc::new(State {
-            script: Mutex::new(script),
-            seen: Mutex::default(),
-            cancelled: Notify::new(),
-            vanish: Notify::new(),
-        });
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
-        let socket = folder.path().join("socket");
-        let incoming = runtime
-            .block_on(unix::listen(&socket, Json::default))
-            .unwrap();
-        runtime.spawn(accept(Fake(state.clone()), incoming));
-        Self {
-            state,
-            folder,
-            _runtime: runtime,
-        }
-    }
-
-    /// Its socket.
-    pub(crate) fn socket(&self) -> PathBuf {
-        self.folder.path().join("socket")
-    }
-
-    /// `snapctl` with these arguments, connected to it.
-    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = snapctl(arguments);
-        command.env("SNAPCTL_SOCKET", self.socket());
-        command
-    }
-
-    /// Runs `snapctl` to its end.
-    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
-    }
-
-    /// Starts `snapctl` with its output caught.
-    pub(crate) fn spawn(&self, arguments: &[&str]) -> Child {
-        let mut command = self.command(arguments);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.spawn().unwrap()
-    }
-
-    /// The arguments of the calls of this method so far.
-    pub(crate) fn seen(&self, method: &str) -> Vec<Value> {
-        let seen = self.state.seen.lock().unwrap();
-        let of_method = seen.iter().filter(|(name, _)| *name == method);
-        of_method.map(|(_, request)| request.clone()).collect()
-    }
-
-    /// Waits until this method has been called so many times.
-    pub(crate) fn await_calls(&self, method: &str, times: usize) {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while self.seen(method).len() < times {
-            assert!(Instant::now() < deadline, "{method} was not called");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    /// Closes every connection in the middle of what it is doing.
-    pub(crate) fn vanish(&self) {
-        self.state.vanish.notify_waiters();
-    }
-}
 
 impl Fake {
     /// Remembers a call; answers with the scripted refusal, if there is one.

@@ -6,15 +6,17 @@ use std::{
 };
 
 use snap_api::{
-    AutoView, BackupStatus, Blocker, Built, BuiltStep, Collected, CollectionStatus, ContainerView,
-    CreateSource, Created, DiskPressure, DiskStatus, ErrorCode, ErrorReport, Forecast,
-    ForgetVerdict, ForgetView, JobOutcome, JobState, JobView, KeepRules, LastCollection,
-    MappingView, MemoryContents, MountStatus, MoveCause, MoveEnd, MoveView, OpenView, PlannedStep,
-    PolicyView, ProcessView, ProgressView, RequestInFlight, Restored, RolledBack, ScrubStatus,
-    SnapshotDetail, SnapshotState, SnapshotView, Status, Template, TemplateBuildRequest,
-    TemplatePlan, TemplateView, TrashCause, TrashEmptied, TrashStatus, TrashView, Undeleted,
-    UndeletedView, Verdict, VersionView, WirePath,
+    BackupStatus, Blocker, Collected, CollectionStatus, ContainerView, Created, DiskPressure,
+    DiskStatus, ErrorCode, ErrorReport, Forecast, ForgetVerdict, ForgetView, JobOutcome, JobState,
+    JobView, KeepRules, LastCollection, MappingView, MemoryContents, MountStatus, MoveCause,
+    MoveEnd, MoveView, OpenView, PolicyView, ProcessView, ProgressView, RequestInFlight, Restored,
+    RolledBack, ScrubStatus, SnapshotDetail, SnapshotState, SnapshotView, Status, TrashStatus,
+    Verdict, VersionView, WirePath,
 };
+
+mod lasting;
+
+pub(crate) use lasting::{auto, built, emptied, plan, template, trashed, undeleted};
 
 pub(crate) const ID: &str = "0123456789abcdef0123456789abcdef";
 pub(crate) const JOB: &str = "7c1e";
@@ -128,51 +130,6 @@ pub(crate) fn policy(name: &str) -> PolicyView {
             ..KeepRules::default()
         },
         rests_until: None,
-    }
-}
-
-pub(crate) fn template(name: &str) -> TemplateView {
-    let text = format!(
-        "name = \"{name}\"\n[base]\nimage = \"example.org/web:1\"\n[[steps]]\nrun = \"true\"\n"
-    );
-    TemplateView {
-        namespace: "default".to_owned(),
-        name: name.to_owned(),
-        template: Template::parse(&text, "fixture").unwrap(),
-        key: "beef".to_owned(),
-        built_at: THEN.to_owned(),
-        snapshot: Some(snapshot()),
-        unusable: (name == "db").then(|| "it is damaged".to_owned()),
-    }
-}
-
-pub(crate) fn plan(request: &TemplateBuildRequest) -> TemplatePlan {
-    let steps = request.template.steps.iter().map(|step| PlannedStep {
-        step: step.shown(),
-        key: "beef".to_owned(),
-        cached: true,
-    });
-    TemplatePlan {
-        key: "beef".to_owned(),
-        unchanged: false,
-        steps: steps.collect(),
-    }
-}
-
-pub(crate) fn built() -> Built {
-    Built {
-        template: "web".to_owned(),
-        snapshot: snapshot(),
-        unchanged: false,
-        steps: vec![BuiltStep {
-            step: "run true".to_owned(),
-            cached: true,
-            elapsed_us: 0,
-        }],
-        reason: None,
-        elapsed_us: 1500,
-        forgotten: Vec::new(),
-        warnings: vec!["something is worth knowing".to_owned()],
     }
 }
 
@@ -397,17 +354,6 @@ pub(crate) fn verdict(container: &str, blockers: Vec<Blocker>) -> Verdict {
     }
 }
 
-/// Something in the trash.
-pub(crate) fn trashed(number: u8) -> TrashView {
-    let id = format!("{}{number}", &ID[1..]);
-    TrashView {
-        snapshot: SnapshotView { id, ..snapshot() },
-        cause: TrashCause::Expire,
-        trashed_at: THEN.to_owned(),
-        goes_at: "2999-01-01T00:00:00Z".to_owned(),
-    }
-}
-
 /// `snapctl` with nothing of the caller's environment that would change what it does.
 pub(crate) fn snapctl(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_snapctl"));
@@ -416,43 +362,6 @@ pub(crate) fn snapctl(arguments: &[&str]) -> Command {
     }
     command.args(arguments);
     command
-}
-
-/// What is captured by itself, and failed.
-pub(crate) fn auto(name: &str) -> AutoView {
-    AutoView {
-        namespace: "default".to_owned(),
-        name: name.to_owned(),
-        source: CreateSource::Container("web".to_owned()),
-        schedule: "hourly".to_owned(),
-        memory: true,
-        next_at: Some("2999-01-01T00:00:00Z".to_owned()),
-        last_at: Some(THEN.to_owned()),
-        last_snapshot: None,
-        failure: Some("it does not run".to_owned()),
-        failures: 2,
-    }
-}
-
-/// A snapshot that is back without one of its names.
-pub(crate) fn undeleted() -> Undeleted {
-    let back = UndeletedView {
-        snapshot: snapshot(),
-        lost: vec!["web:latest".to_owned()],
-        ttl_renewed: true,
-    };
-    Undeleted {
-        snapshots: vec![back],
-    }
-}
-
-/// A trash that was emptied but for what is used.
-pub(crate) fn emptied() -> TrashEmptied {
-    TrashEmptied {
-        ids: vec![ID.to_owned()],
-        stored_bytes: 3 << 20,
-        in_use: vec!["used".to_owned()],
-    }
 }
 
 pub(crate) fn forecast(blockers: Vec<Blocker>) -> Forecast {

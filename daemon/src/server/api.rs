@@ -26,7 +26,29 @@ use super::{
 };
 use crate::{backup, collect, containers, doctor, error::Result, mounts, status};
 
+/// Questions that a recipe answers as they are: the call, its request and its answer, its name in the log, and the recipe.
+macro_rules! questions {
+    ($($call:ident($request:ty) -> $answer:ty = $verb:literal, $recipe:path;)*) => {$(
+        async fn $call(self, _: Context, request: $request) -> Answer<$answer> {
+            self.ask($verb, |host| async move { $recipe(&host, &request).await }).await
+        }
+    )*};
+}
+
 impl Snapshotd for Api {
+    questions! {
+        list(ListRequest) -> Page<SnapshotView> = "list", listing::snapshots;
+        show(ReferenceRequest) -> SnapshotDetail = "show", browse::show;
+        container_list(ListRequest) -> Page<ContainerView> = "containers", browse::containers;
+        history(HistoryRequest) -> Page<VersionView> = "history", naming::history;
+        moves(MovesRequest) -> Moves = "moves", naming::moves;
+        policy_list(PolicyListRequest) -> Page<PolicyView> = "policies", policies::list;
+        trash_list(ListRequest) -> Page<TrashView> = "trash", trash::list;
+        auto_list(ListRequest) -> Page<AutoView> = "autos", autos::list;
+        template_list(ListRequest) -> Page<TemplateView> = "templates", templates::list;
+        template_show(TemplateRequest) -> TemplateView = "template", templates::show;
+    }
+
     async fn hello(self, _: Context, request: HelloRequest) -> Answer<Hello> {
         self.admit()?;
         let HelloRequest { major, minor, .. } = request;
@@ -101,21 +123,6 @@ impl Snapshotd for Api {
             .await
     }
 
-    async fn list(self, _: Context, request: ListRequest) -> Answer<Page<SnapshotView>> {
-        self.ask("list", |host| async move {
-            listing::snapshots(&host, &request).await
-        })
-        .await
-    }
-
-    async fn show(self, _: Context, request: ReferenceRequest) -> Answer<SnapshotDetail> {
-        self.ask(
-            "show",
-            |host| async move { browse::show(&host, &request).await },
-        )
-        .await
-    }
-
     async fn remove(self, _: Context, request: RemoveRequest) -> Answer<Removed> {
         let subject = request.references.join(" ");
         self.change("remove", &subject, |host| async move {
@@ -179,13 +186,6 @@ impl Snapshotd for Api {
             "diff",
             |host| async move { tree::diff(&host, request).await },
         )
-        .await
-    }
-
-    async fn container_list(self, _: Context, request: ListRequest) -> Answer<Page<ContainerView>> {
-        self.ask("containers", |host| async move {
-            browse::containers(&host, &request).await
-        })
         .await
     }
 
@@ -277,14 +277,6 @@ impl Snapshotd for Api {
         .await
     }
 
-    async fn auto_list(self, _: Context, request: ListRequest) -> Answer<Page<AutoView>> {
-        self.ask(
-            "autos",
-            |host| async move { autos::list(&host, &request).await },
-        )
-        .await
-    }
-
     async fn auto_remove(self, _: Context, request: AutoRequest) -> Answer<AutoView> {
         let subject = request.name.clone();
         self.change("auto-remove", &subject, |host| async move {
@@ -315,20 +307,6 @@ impl Snapshotd for Api {
         self.change("upgrade-mounts", "all", move |host| async move {
             peer.require_root_for_service("replace the mount servers")?;
             Ok(mounts::upgrade(&host).await)
-        })
-        .await
-    }
-
-    async fn history(self, _: Context, request: HistoryRequest) -> Answer<Page<VersionView>> {
-        self.ask("history", |host| async move {
-            naming::history(&host, &request).await
-        })
-        .await
-    }
-
-    async fn moves(self, _: Context, request: MovesRequest) -> Answer<Moves> {
-        self.ask("moves", |host| async move {
-            naming::moves(&host, &request).await
         })
         .await
     }
@@ -377,26 +355,11 @@ impl Snapshotd for Api {
         .await
     }
 
-    async fn policy_list(self, _: Context, request: PolicyListRequest) -> Answer<Page<PolicyView>> {
-        self.ask("policies", |host| async move {
-            policies::list(&host, &request).await
-        })
-        .await
-    }
-
     async fn policy_remove(self, _: Context, request: PolicyRequest) -> Answer<PolicyView> {
         let subject = request.name.clone();
         self.change("policy-remove", &subject, |host| async move {
             policies::remove(&host, &request).await
         })
-        .await
-    }
-
-    async fn trash_list(self, _: Context, request: ListRequest) -> Answer<Page<TrashView>> {
-        self.ask(
-            "trash",
-            |host| async move { trash::list(&host, &request).await },
-        )
         .await
     }
 
@@ -439,20 +402,6 @@ impl Snapshotd for Api {
         let peer = self.peer;
         self.ask("build", move |host| async move {
             templates::build(&host, peer, request).await
-        })
-        .await
-    }
-
-    async fn template_list(self, _: Context, request: ListRequest) -> Answer<Page<TemplateView>> {
-        self.ask("templates", |host| async move {
-            templates::list(&host, &request).await
-        })
-        .await
-    }
-
-    async fn template_show(self, _: Context, request: TemplateRequest) -> Answer<TemplateView> {
-        self.ask("template", |host| async move {
-            templates::show(&host, &request).await
         })
         .await
     }
