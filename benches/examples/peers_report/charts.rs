@@ -14,7 +14,7 @@ pub(crate) fn all(figures: &Figures) -> Vec<(&'static str, String)> {
             bars(title, "shorter is better", &[of_case(figures, name, "")]),
         )
     };
-    vec![
+    let mut charts = vec![
         capture("first-capture", "First capture of the corpus"),
         capture("second-capture", "Second capture, after a day's work"),
         capture("unchanged-capture", "A capture after nothing has changed"),
@@ -30,6 +30,15 @@ pub(crate) fn all(figures: &Figures) -> Vec<(&'static str, String)> {
                 ],
             ),
         ),
+    ];
+    charts.extend(read(figures));
+    charts.extend(growths(figures));
+    charts
+}
+
+/// What is read through a mount.
+fn read(figures: &Figures) -> Vec<(&'static str, String)> {
+    vec![
         (
             "cold-tree",
             steps(
@@ -68,65 +77,57 @@ pub(crate) fn all(figures: &Figures) -> Vec<(&'static str, String)> {
                 ],
             ),
         ),
-        (
+    ]
+}
+
+/// What grows with what.
+fn growths(figures: &Figures) -> Vec<(&'static str, String)> {
+    let chart = |name, title, axis, sides: &[_]| (name, growth(figures, title, axis, sides));
+    vec![
+        chart(
             "pause",
-            growth(
-                figures,
-                "Pause of a container",
-                "megabytes in its writable layer",
-                &[("pause", OURS, "snapshotd")],
-            ),
+            "Pause of a container",
+            "megabytes in its writable layer",
+            &[("pause", OURS, "snapshotd")],
         ),
-        (
+        chart(
             "restore",
-            growth(
-                figures,
-                "Until a process runs",
-                "megabytes in the image",
-                &[
-                    ("restore", OURS, "snapctl restore"),
-                    ("restore", "ctr-run", "ctr run"),
-                ],
-            ),
+            "Until a process runs",
+            "megabytes in the image",
+            &[
+                ("restore", OURS, "snapctl restore"),
+                ("restore", "ctr-run", "ctr run"),
+            ],
         ),
-        (
+        chart(
             "clones",
-            growth(
-                figures,
-                "Until all run",
-                "containers",
-                &[
-                    ("clones", OURS, "snapctl restore --count"),
-                    ("clones", "ctr-run", "ctr run, 8 at once"),
-                ],
-            ),
+            "Until all run",
+            "containers",
+            &[
+                ("clones", OURS, "snapctl restore --count"),
+                ("clones", "ctr-run", "ctr run, 8 at once"),
+            ],
         ),
-        (
+        chart(
             "files",
-            growth(
-                figures,
-                "By the number of files",
-                "thousands of files",
-                &[
-                    ("files-capture", OURS, "capture"),
-                    ("files-capture", "mksquashfs", "mksquashfs"),
-                    ("files-unchanged", OURS, "nothing changed"),
-                    ("files-first-ls", OURS, "mount and first ls"),
-                ],
-            ),
+            "By the number of files",
+            "thousands of files",
+            &[
+                ("files-capture", OURS, "capture"),
+                ("files-capture", "mksquashfs", "mksquashfs"),
+                ("files-unchanged", OURS, "nothing changed"),
+                ("files-first-ls", OURS, "mount and first ls"),
+            ],
         ),
-        (
+        chart(
             "snapshots",
-            growth(
-                figures,
-                "By the number of snapshots",
-                "snapshots in the store",
-                &[
-                    ("snapshots-create", OURS, "one more"),
-                    ("snapshots-mount", OURS, "mount and first ls"),
-                    ("snapshots-list", OURS, "list"),
-                ],
-            ),
+            "By the number of snapshots",
+            "snapshots in the store",
+            &[
+                ("snapshots-create", OURS, "one more"),
+                ("snapshots-mount", OURS, "mount and first ls"),
+                ("snapshots-list", OURS, "list"),
+            ],
         ),
     ]
 }

@@ -97,23 +97,7 @@ fn captures(figures: &Figures) -> String {
         "stored-added",
         "full-restore",
     ];
-    let lines: Vec<_> = CAPTURES
-        .iter()
-        .map(|(side, title)| {
-            let is_there = cases
-                .iter()
-                .any(|case| figures.get(case, "", side).is_some());
-            let same = match figures.is_same("full-restore", side) {
-                Some(true) => ", restored the same",
-                Some(false) => ", **not restored the same**",
-                None if is_there => "",
-                None if is_missing(figures, side) => ": not installed",
-                None => ": not measured",
-            };
-            let places = cases.iter().map(|case| place(case, "", side)).collect();
-            (format!("{title}{same}"), places)
-        })
-        .collect();
+    let lines = capture_lines(figures, &cases);
     let mut text = "\n## Captures of a folder\n\nThe corpus as a folder on ext4 in the page cache: the first capture, one after a day's work, one after nothing; what they \
         store; and everything written to a new folder. *Restored the same*: names, kinds, modes, owners, sizes, times to the second and contents of what came back are \
         what was captured. Images (squashfs, EROFS, tar) are written \
@@ -150,6 +134,27 @@ fn captures(figures: &Figures) -> String {
     ));
     text.push_str(&chart("full-restore", "Seconds of a full restore"));
     text
+}
+
+/// A line for each program, with whether it gave back what it was given.
+fn capture_lines(figures: &Figures, cases: &[&'static str]) -> Vec<(String, Vec<Place>)> {
+    CAPTURES
+        .iter()
+        .map(|(side, title)| {
+            let is_there = cases
+                .iter()
+                .any(|case| figures.get(case, "", side).is_some());
+            let same = match figures.is_same("full-restore", side) {
+                Some(true) => ", restored the same",
+                Some(false) => ", **not restored the same**",
+                None if is_there => "",
+                None if is_missing(figures, side) => ": not installed",
+                None => ": not measured",
+            };
+            let places = cases.iter().map(|case| place(case, "", side)).collect();
+            (format!("{title}{same}"), places)
+        })
+        .collect()
 }
 
 /// True when the side was not there to be measured.
