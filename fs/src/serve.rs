@@ -61,9 +61,10 @@ const MAX_NAME_BYTES: u32 = 255;
 /// A node never comes back as another one under its number.
 const GENERATION: Generation = Generation(0);
 /// All that is wanted of the kernel; what it does not offer is left out.
-const WANTED: [InitFlags; 8] = [
+const WANTED: [InitFlags; 7] = [
+    // For all of a folder: with READDIRPLUS_AUTO the kernel asks so for its first names alone, and then for each of the others once more
+    // when somebody looks at them.
     InitFlags::FUSE_DO_READDIRPLUS,
-    InitFlags::FUSE_READDIRPLUS_AUTO,
     InitFlags::FUSE_PARALLEL_DIROPS,
     InitFlags::FUSE_CACHE_SYMLINKS,
     InitFlags::FUSE_NO_OPEN_SUPPORT,
