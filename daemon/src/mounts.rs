@@ -86,11 +86,30 @@ impl Mounts {
     /// What the store says of the manifest; `Unavailable` when the server does not start, or has died under
     /// somebody who still stands on the mount.
     pub async fn ensure(&self, host: &Host, snapshot: &SnapshotId) -> Result<PathBuf> {
+        self.ensure_for(host, snapshot, async { Ok(()) }).await
+    }
+
+    /// The same for somebody who becomes a user by `noted`, which is done beside the start of a server when one has to be started: the disk
+    /// takes its time for both. Nobody ends the mount before it is noted. Whoever has noted it and meets an error takes it back.
+    ///
+    /// # Errors
+    /// Those of [`Mounts::ensure`], and that of `noted`.
+    pub async fn ensure_for(
+        &self,
+        host: &Host,
+        snapshot: &SnapshotId,
+        noted: impl Future<Output = Result<()>> + Send + 'static,
+    ) -> Result<PathBuf> {
         let place = Place::of(*snapshot);
         let slot = self.places.slots.lock(place).await;
-        let users = Users::of(host, snapshot);
-        let (places, store) = (self.places.clone(), host.store.clone());
-        in_task(async move { ensure(&places, store, users, place, slot).await }).await
+        let places = self.places.clone();
+        let asked = Asked {
+            place,
+            store: host.store.clone(),
+            users: Users::of(host, snapshot),
+            noted,
+        };
+        in_task(async move { ensure(&places, slot, asked).await }).await
     }
 
     /// Ends the mount unless somebody still uses it. One that is held elsewhere is served until it is let go.
@@ -239,14 +258,32 @@ fn request(request: InFlight) -> RequestInFlight {
     }
 }
 
-async fn ensure(
-    places: &Arc<Places>,
+/// What somebody wants a mount for.
+struct Asked<F> {
+    place: Place,
     store: Store,
     users: Users,
-    place: Place,
+    /// Makes them a user.
+    noted: F,
+}
+
+async fn ensure(
+    places: &Arc<Places>,
     mut slot: SlotGuard,
+    asked: Asked<impl Future<Output = Result<()>> + Send>,
 ) -> Result<PathBuf> {
+    let Asked {
+        place,
+        store,
+        users,
+        noted,
+    } = asked;
     adopt(places, &users, place, &mut slot).await?;
+    if slot.is_none() {
+        blocking(move || store.manifest(&place.snapshot)).await?;
+        return begin(places, &users, place, slot, noted).await;
+    }
+    noted.await?;
     if let Some(served) = slot.as_mut() {
         let point = places.point(place);
         if is_mounted(point.clone()).await? && serves(places, place, served).await {
@@ -260,6 +297,25 @@ async fn ensure(
     }
     blocking(move || store.manifest(&place.snapshot)).await?;
     *slot = Some(served::begin(places, place).await?);
+    Ok(places.point(place))
+}
+
+/// Fills an empty slot, and has its user noted meanwhile.
+async fn begin(
+    places: &Arc<Places>,
+    users: &Users,
+    place: Place,
+    mut slot: SlotGuard,
+    noted: impl Future<Output = Result<()>> + Send,
+) -> Result<PathBuf> {
+    let (begun, noted) = tokio::join!(served::begin(places, place), noted);
+    *slot = Some(begun?);
+    if let Err(error) = noted {
+        if users.count(places).await? == 0 {
+            end(places, users, place, &mut slot).await?;
+        }
+        return Err(error);
+    }
     Ok(places.point(place))
 }
 

@@ -23,6 +23,12 @@ impl<K: Clone + Eq + Hash> Turns<K> {
         self.place(thing).lock_owned().await
     }
 
+    /// True while nobody is at the thing.
+    #[cfg(test)]
+    pub(crate) fn is_free(&self, thing: &K) -> bool {
+        self.place(thing).try_lock().is_ok()
+    }
+
     fn place(&self, thing: &K) -> Arc<AsyncMutex<()>> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         table.retain(|_, place| place.strong_count() > 0);

@@ -3,6 +3,10 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use rustix::{
@@ -45,13 +49,14 @@ pub async fn mount_folder(
         snapshot: *snapshot,
         writable: writable.then(|| layers_folder(host)),
     };
-    let (catalogue, kept) = (host.catalogue.clone(), record.clone());
-    blocking(move || catalogue.insert_mount(&kept)).await?;
-    match mount(host, &record).await {
+    let is_noted = Arc::new(AtomicBool::new(false));
+    match mount(host, &record, note(host, &record, &is_noted)).await {
         Ok(()) => {
             info!(%snapshot, path = %record.path.display(), writable, "Mounted a snapshot");
             Ok(view(&record))
         }
+        // Somebody else's mount may be there.
+        Err(error) if !is_noted.load(Ordering::Acquire) => Err(error),
         Err(error) => {
             if let Err(left) = forget(host, &record).await {
                 warn!(%snapshot, error = %left, "Cannot undo a mount that failed");
@@ -88,8 +93,30 @@ pub async fn unmount_folder(host: &Host, path: &Path) -> Result<MountView> {
     Ok(view(&record))
 }
 
-async fn mount(host: &Host, record: &MountRecord) -> Result<()> {
-    let source = host.mounts.ensure(host, &record.snapshot).await?;
+/// Writes down who uses the snapshot, and says so.
+fn note(
+    host: &Host,
+    record: &MountRecord,
+    is_noted: &Arc<AtomicBool>,
+) -> impl Future<Output = Result<()>> + Send + 'static {
+    let (catalogue, record) = (host.catalogue.clone(), record.clone());
+    let is_noted = is_noted.clone();
+    async move {
+        blocking(move || catalogue.begin_mount(&record, clock::now())).await?;
+        is_noted.store(true, Ordering::Release);
+        Ok(())
+    }
+}
+
+async fn mount(
+    host: &Host,
+    record: &MountRecord,
+    noted: impl Future<Output = Result<()>> + Send + 'static,
+) -> Result<()> {
+    let source = host
+        .mounts
+        .ensure_for(host, &record.snapshot, noted)
+        .await?;
     let (store, record) = (host.store.clone(), record.clone());
     blocking(move || match &record.writable {
         None => mount_bind_read_only(&source, &record.path),
@@ -201,19 +228,23 @@ mod tests {
         let (mounter, point) = (Arc::clone(&host), path.clone());
         let mounting =
             tokio::spawn(async move { mount_folder(&mounter, &id, &point, false).await });
-        while host.catalogue.mounts().unwrap().is_empty() {
+        while host.mounts.turns.is_free(&path) {
             tokio::task::yield_now().await;
         }
         let (unmounter, point) = (Arc::clone(&host), path.clone());
         let unmounting = tokio::spawn(async move { unmount_folder(&unmounter, &point).await });
         for _ in 0..20 {
             tokio::time::sleep(Duration::from_millis(5)).await;
-            assert_eq!(host.catalogue.mounts().unwrap().len(), 1);
+            assert!(!unmounting.is_finished());
         }
-        mounting.abort();
         drop(slot);
-        let ended = unmounting.await.unwrap().unwrap();
-        assert_eq!(ended.snapshot, id.to_string());
+        let failed = mounting.await.unwrap();
+        assert!(failed.is_err(), "there is no mount server here");
+        let ended = unmounting.await.unwrap();
+        assert!(matches!(
+            ended,
+            Err(Error::Store(StoreError::NotFound { .. }))
+        ));
         assert!(host.catalogue.mounts().unwrap().is_empty());
     }
 }

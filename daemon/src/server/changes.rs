@@ -92,9 +92,6 @@ pub(super) async fn mount(host: &Arc<Host>, request: &MountRequest) -> Result<Mo
             .into());
     }
     let mounted = mounts::mount_folder(host, &record.id, &path, request.writable).await?;
-    let catalogue = Arc::clone(&host.catalogue);
-    let id = record.id;
-    blocking(move || catalogue.touch(&id, now)).await?;
     changed(host, "mount", path.display().to_string(), &record);
     Ok(mounted)
 }

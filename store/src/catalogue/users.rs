@@ -96,17 +96,15 @@ impl Catalogue {
     /// Adds a mounted folder; `Exists` when it is one already, `Busy` when the snapshot is neither Active nor in the trash.
     pub fn insert_mount(&self, record: &MountRecord) -> Result<()> {
         self.write("insert a mount", |transaction| {
-            require_usable(transaction, &record.snapshot)?;
-            let added = transaction.execute(
-                "INSERT INTO mounts (path, snapshot, writable) VALUES (?, ?, ?)
-                 ON CONFLICT DO NOTHING",
-                params![
-                    rows::path_bytes(&record.path),
-                    record.snapshot.as_bytes(),
-                    record.writable.as_deref().map(rows::path_bytes),
-                ],
-            )?;
-            require_added(added, "Mount at", || record.path.display().to_string())
+            add_mount(transaction, record)
+        })
+    }
+
+    /// The same, and that the snapshot is used from `now` on, in seconds since 1970.
+    pub fn begin_mount(&self, record: &MountRecord, now: i64) -> Result<()> {
+        self.write("insert a mount", |transaction| {
+            add_mount(transaction, record)?;
+            naming::touch(transaction, &record.snapshot, now).map(drop)
         })
     }
 
@@ -138,6 +136,19 @@ impl Catalogue {
     pub fn attachments(&self, id: &SnapshotId) -> Result<Vec<Attachment>> {
         self.read("list users", |transaction| of(transaction, id))
     }
+}
+
+fn add_mount(transaction: &Transaction<'_>, record: &MountRecord) -> Result<(), Failure> {
+    require_usable(transaction, &record.snapshot)?;
+    let added = transaction.execute(
+        "INSERT INTO mounts (path, snapshot, writable) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+        params![
+            rows::path_bytes(&record.path),
+            record.snapshot.as_bytes(),
+            record.writable.as_deref().map(rows::path_bytes),
+        ],
+    )?;
+    require_added(added, "Mount at", || record.path.display().to_string())
 }
 
 /// `Busy` unless a snapshot is Active or in the trash, where whoever uses it keeps it.
