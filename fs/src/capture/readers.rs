@@ -29,6 +29,9 @@ const QUEUE: usize = 64;
 /// How often a file that changes while it is read is read again, where what was read is to be kept.
 const ATTEMPTS: usize = 3;
 
+/// Files this large are remembered at the price of a wait; reading a smaller one again next time takes less.
+const WORTH_WAITING_BYTES: u64 = 64 << 20;
+
 /// How much is made of a file that will not be read whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Manner {
@@ -194,7 +197,9 @@ impl Reader<'_> {
     }
 
     fn read_once(&self, job: &Job) -> Result<Reading, Failure> {
-        if let Some(trust) = self.trust {
+        if let Some(trust) = self.trust
+            && self.is_worth_waiting_for(&job.held.stat)
+        {
             trust.settle(job.held.stat.changed);
         }
         let moment = now();
@@ -211,6 +216,12 @@ impl Reader<'_> {
             size,
             moment,
         })
+    }
+
+    /// Whether a file that changed just now is to settle before it is read, so that it can be remembered. What is read before a pause is
+    /// better remembered, or the pause would have to copy it.
+    fn is_worth_waiting_for(&self, stat: &Stat) -> bool {
+        self.manner == Manner::Lenient || stat.size >= WORTH_WAITING_BYTES
     }
 
     /// Opens a file so that what is read from now on shows in its times when it changes.
