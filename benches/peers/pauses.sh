@@ -35,7 +35,7 @@ pauses_on() {
     fill "m$megabytes" "$megabytes"
     snapctl create "m$megabytes" >/dev/null
     for ((round = 1; round <= PAUSES; round++)); do
-      within "m$megabytes" 'head -c 1M /dev/urandom >/changed'
+      within "m$megabytes" 'dd if=/dev/urandom of=/changed bs=1M count=1 2>/dev/null'
       record pause "$1 $megabytes" snapshotd \
         "$(snapctl --output json create "m$megabytes" | number pause_us | awk '{ print $1 / 1e6 }')" s
       ((round % 5)) || timed pause "$1 $megabytes" ctr-pause-resume pause_and_resume "m$megabytes"
@@ -49,6 +49,6 @@ pause_and_resume() { ctr task pause "$1" && ctr task resume "$1"; }
 # Files of 100 MB at most; the same one many times, because it is how much lies there that may matter for the pause.
 fill() {
   local most=$(($2 < 100 ? $2 : 100))
-  within "$1" "mkdir /data && head -c ${most}M /dev/urandom >/data/0 && i=1 &&
+  within "$1" "mkdir /data && dd if=/dev/urandom of=/data/0 bs=1M count=$most 2>/dev/null && i=1 &&
     while [ \$((i * $most)) -lt $2 ]; do cp /data/0 /data/\$i; i=\$((i + 1)); done; sync"
 }
