@@ -50,9 +50,9 @@ pub struct EventView {
     pub seq: u64,
     /// When; RFC 3339.
     pub at: String,
-    /// The kind of a job that has ended (`create`, `restore`, `copy`, `verify`, `collect`, `repair`, `stats`), or `trash`, `undelete`, `remove` (for
+    /// The kind of a job that has ended (`create`, `restore`, `copy`, `verify`, `collect`, `repair`, `stats`, `build`, `volume`), or `trash`, `undelete`, `remove` (for
     /// good), `expire` and `forget` (the same without a trash),
-    /// `policy-set`, `policy-remove`, `auto-set`, `auto-remove`, `ttl`, `tag`, `untag`, `rollback`, `pin`, `unpin`, `label`, `mount`, `unmount`, `start`, `stop` or `remove-container`.
+    /// `policy-set`, `policy-remove`, `auto-set`, `auto-remove`, `volume-remove`, `ttl`, `tag`, `untag`, `rollback`, `pin`, `unpin`, `label`, `mount`, `unmount`, `start`, `stop` or `remove-container`.
     pub action: String,
     /// What became of it.
     pub result: EventResult,

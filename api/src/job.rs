@@ -10,6 +10,7 @@ use crate::{
     upkeep::Collected,
     usage::Stats,
     view::{ContainerView, SnapshotView},
+    volume::VolumeChanged,
 };
 
 /// A job has been started.
@@ -39,7 +40,7 @@ pub enum JobState {
 pub struct JobView {
     /// The job's id.
     pub job: String,
-    /// `create`, `restore`, `copy`, `verify`, `collect`, `repair`, `stats` or `build`.
+    /// `create`, `restore`, `copy`, `verify`, `collect`, `repair`, `stats`, `build` or `volume`.
     pub kind: String,
     /// containerd's namespace.
     pub namespace: String,
@@ -98,6 +99,8 @@ pub enum JobOutcome {
     Counted(Box<Stats>),
     /// A template was built.
     Built(Box<Built>),
+    /// A volume was changed, or what a container has of it.
+    Volume(Box<VolumeChanged>),
 }
 
 /// A snapshot was made.

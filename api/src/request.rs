@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::path::WirePath;
+use crate::{path::WirePath, volume::AttachRequest};
 
 /// The first call of a connection.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -154,6 +154,9 @@ pub struct RestoreRequest {
     /// What to run instead of the captured command; the processes begin anew then.
     #[serde(default)]
     pub command: Vec<String>,
+    /// What else the new containers have mounted.
+    #[serde(default)]
+    pub attach: Vec<AttachRequest>,
     /// A key chosen by the client, as for create.
     #[serde(default)]
     pub idempotency_key: Option<String>,

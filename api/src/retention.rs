@@ -104,6 +104,8 @@ pub enum KeepRule {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HoldKind {
+    /// A volume that it is a version of: namespace and name.
+    Volume,
     /// It is pinned.
     Pinned,
     /// A name points to it, `latest` among them.

@@ -34,6 +34,7 @@ use crate::{
         ContainerView, DiffEntry, Hello, MemoryContents, MountView, Page, Removed, SnapshotDetail,
         SnapshotView, TreeEntry,
     },
+    volume::{VolumeChangeRequest, VolumeRequest, VolumeView},
 };
 
 /// Every call answers with this.
@@ -148,4 +149,12 @@ pub trait Snapshotd {
     async fn template_remove(request: TemplateRequest) -> Answer<TemplateView>;
     /// What a job has printed so far.
     async fn job_output(request: JobOutputRequest) -> Answer<JobOutput>;
+    /// Starts changing a volume, or what a container has of it.
+    async fn volume_change_start(request: VolumeChangeRequest) -> Answer<JobStarted>;
+    /// Volumes, by namespace and name; without filters and orders.
+    async fn volume_list(request: ListRequest) -> Answer<Page<VolumeView>>;
+    /// One volume.
+    async fn volume_show(request: VolumeRequest) -> Answer<VolumeView>;
+    /// Removes a volume with all its versions, for good.
+    async fn volume_remove(request: VolumeRequest) -> Answer<VolumeView>;
 }

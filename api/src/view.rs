@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{path::WirePath, repair::DamageMark};
+use crate::{path::WirePath, repair::DamageMark, volume::AttachedView};
 
 /// The daemon's answer to hello.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -256,6 +256,9 @@ pub struct TreeEntry {
     /// Names of extended attributes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub xattrs: Vec<WirePath>,
+    /// Names the content of a file: files with the same digest have the same bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
 }
 
 /// How an entry differs.
@@ -306,4 +309,7 @@ pub struct ContainerView {
     pub pid: Option<u32>,
     /// When it was made; RFC 3339.
     pub created_at: String,
+    /// What it has mounted beside its root.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<AttachedView>,
 }

@@ -12,7 +12,7 @@ use crate::{
     verbs::{
         auto, backup, browse, check, collect, containers, create, events, forget, generate,
         history, jobs, mounts, naming, policy, repair, restore, run, snapshots, stats, template,
-        trash, upkeep,
+        trash, upkeep, volume,
     },
 };
 
@@ -80,6 +80,7 @@ enum Verb {
     Restore(restore::RestoreArgs),
     Template(template::TemplateArgs),
     Run(run::RunArgs),
+    Volume(volume::VolumeArgs),
     #[command(visible_alias = "ls")]
     List(snapshots::ListArgs),
     Show(snapshots::ShowArgs),
@@ -172,6 +173,7 @@ async fn dispatch(session: &Session, verb: Verb) -> Result<(), Failure> {
         Verb::Restore(args) => restore::restore(session, args).await,
         Verb::Template(args) => template::template(session, args).await,
         Verb::Run(args) => run::run(session, args).await,
+        Verb::Volume(args) => volume::volume(session, args).await,
         Verb::List(args) => snapshots::list(session, args).await,
         Verb::Show(args) => snapshots::show(session, args).await,
         Verb::Remove(args) => snapshots::remove(session, args).await,

@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use snap_api::{MemoryWish, NetworkChoice, Ttl, WirePath};
+use snap_api::{
+    AttachRequest, AttachSource, ErrorCode, ErrorReport, MemoryWish, NetworkChoice, Owner, Ttl,
+    WirePath,
+};
 
 /// Parses `14d`, `2h30m`, `never`, `0` (never) or `default`.
 pub(crate) fn ttl(text: &str) -> Result<Ttl, String> {
@@ -171,6 +174,76 @@ pub(crate) fn path_in_snapshot(text: OsString) -> Result<PathInSnapshot, String>
         reference,
         path: WirePath::new(&bytes[colon + 1..]),
     })
+}
+
+/// Parses `UID:GID`.
+pub(crate) fn owner(text: &str) -> Result<Owner, String> {
+    let wrong = || "it is UID:GID, two numbers".to_owned();
+    let (uid, gid) = text.split_once(':').ok_or_else(wrong)?;
+    match (uid.parse(), gid.parse()) {
+        (Ok(uid), Ok(gid)) => Ok(Owner { uid, gid }),
+        _ => Err(wrong()),
+    }
+}
+
+/// Parses `NAME:/PATH`, with `:ro` behind it for a volume that is not written to.
+pub(crate) fn volume_at(text: &str) -> Result<AttachRequest, String> {
+    let wrong = || "it is NAME:/PATH or NAME:/PATH:ro, as in `models:/srv/models`".to_owned();
+    let (parts, read_only) = parts(text);
+    match parts[..] {
+        [name, destination] if !name.is_empty() => Ok(AttachRequest {
+            source: AttachSource::Volume(name.to_owned()),
+            destination: format!("/{destination}"),
+            read_only,
+        }),
+        _ => Err(wrong()),
+    }
+}
+
+/// Parses `REF:/PATH`, with a folder of the snapshot before the path and `:ro` behind it where they are wanted.
+pub(crate) fn snapshot_at(text: &str) -> Result<AttachRequest, String> {
+    let wrong = || {
+        "it is REF:/PATH or REF:/FOLDER:/PATH, with `:ro` behind it where it is not written to, as in `data:v1:/srv/data`".to_owned()
+    };
+    let (parts, read_only) = parts(text);
+    let (reference, folder, destination) = match parts[..] {
+        [reference, destination] => (reference, "", destination),
+        [reference, folder, destination] => (reference, folder, destination),
+        _ => return Err(wrong()),
+    };
+    if reference.is_empty() {
+        return Err(wrong());
+    }
+    Ok(AttachRequest {
+        source: AttachSource::Snapshot {
+            reference: reference.to_owned(),
+            path: WirePath::new(format!("/{folder}").as_bytes()),
+        },
+        destination: format!("/{destination}"),
+        read_only,
+    })
+}
+
+/// What stands between `:/`, and whether `:ro` stands at the end.
+fn parts(text: &str) -> (Vec<&str>, bool) {
+    let stripped = text.strip_suffix(":ro");
+    let parts = stripped.unwrap_or(text).split(":/").collect();
+    (parts, stripped.is_some())
+}
+
+/// The absolute path of something that is there: its parent is resolved, it itself is not.
+pub(crate) fn existing(path: &Path) -> Result<WirePath, ErrorReport> {
+    // A path that ends in `..` has no name of its own.
+    let resolved = match path.file_name() {
+        Some(_) => Ok(with_resolved_parent(path)),
+        None => path.canonicalize(),
+    };
+    resolved
+        .map(|path| WirePath::from(path.as_path()))
+        .map_err(|error| {
+            let message = format!("{} was not found", path.display());
+            ErrorReport::new(ErrorCode::NotFound, "path-not-found", message).caused_by(&error)
+        })
 }
 
 /// A path inside a snapshot, which counts from its root whether it begins with `/` or not.

@@ -25,3 +25,4 @@ pub(crate) mod stats;
 pub(crate) mod template;
 pub(crate) mod trash;
 pub(crate) mod upkeep;
+pub(crate) mod volume;

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use tracing::{debug, info, warn};
 
 use crate::{
-    blocking, clock,
+    attached, blocking, clock,
     containerd::{ContainerInfo, Images, NewTask, Task, TaskStatus},
     error::Result,
     events::Event,
@@ -47,6 +47,7 @@ pub async fn view(host: &Host, record: &ContainerRecord) -> Result<ContainerView
         Err(fault) => return Err(fault.into()),
     };
     // A container without a task has been made, or has ended and been cleaned up after: it can be started either way.
+    let attached = host.catalogue.attached(&record.namespace, &record.id)?;
     let (status, pid) = task.unwrap_or((TaskStatus::Stopped.as_str(), 0));
     Ok(ContainerView {
         id: record.id.clone(),
@@ -55,6 +56,7 @@ pub async fn view(host: &Host, record: &ContainerRecord) -> Result<ContainerView
         status: status.to_owned(),
         pid: (pid != 0 && status != TaskStatus::Stopped.as_str()).then_some(pid),
         created_at: clock::rfc3339(record.created_at),
+        volumes: attached.iter().map(attached::view).collect(),
     })
 }
 
@@ -74,6 +76,7 @@ pub async fn start(host: &Arc<Host>, namespace: &Namespace, id: &str) -> Result<
             return Err(ErrorReport::new(ErrorCode::Conflict, "already-running", message).into());
         }
         _ => {
+            let _turn = attached::turn(host, namespace, id).await;
             host.containerd.delete_task(namespace, id).await?;
             stand(host, &record).await?;
             start_task(host, &record, None).await?;
@@ -158,14 +161,14 @@ pub(crate) fn folder(host: &Host, namespace: &Namespace, id: &str) -> PathBuf {
     all.join(namespace.as_str()).join(id)
 }
 
-/// Mounts what the container stands on: the snapshot, and its overlay over it.
+/// Mounts what the container stands on: the snapshot, and its overlay over it; and what is attached to it.
 pub(crate) async fn stand(host: &Host, record: &ContainerRecord) -> Result<()> {
-    let Some(snapshot) = &record.snapshot else {
-        return Ok(());
-    };
-    let lower = host.mounts.ensure(host, snapshot).await?;
-    let folder = record.folder.clone();
-    blocking(move || folders::ensure_mounted(&folder, &lower)).await
+    if let Some(snapshot) = &record.snapshot {
+        let lower = host.mounts.ensure(host, snapshot).await?;
+        let folder = record.folder.clone();
+        blocking(move || folders::ensure_mounted(&folder, &lower)).await?;
+    }
+    attached::stand(host, record).await
 }
 
 /// Makes the container's task and starts it; with images its processes go on from them.
@@ -262,8 +265,13 @@ async fn deleted(host: &Arc<Host>, namespace: &Namespace, id: &str) -> Result<()
 /// Lets go of everything that is held for the container. May be done twice.
 async fn release(host: &Arc<Host>, record: &ContainerRecord) -> Result<()> {
     let _turn = TURN.lock().await;
+    let attached = host.catalogue.attached(&record.namespace, &record.id)?;
     let folder = record.folder.clone();
-    blocking(move || folders::remove(&folder)).await?;
+    blocking(move || {
+        attached::unmount_all(&folder)?;
+        folders::remove(&folder)
+    })
+    .await?;
     match host
         .catalogue
         .remove_container(&record.namespace, &record.id, clock::now())
@@ -273,10 +281,11 @@ async fn release(host: &Arc<Host>, record: &ContainerRecord) -> Result<()> {
         Ok(()) | Err(StoreError::NotFound { .. }) => {}
         Err(error) => return Err(error.into()),
     }
-    match &record.snapshot {
-        Some(snapshot) => host.mounts.release(host, snapshot).await,
-        None => Ok(()),
+    let grounds = attached.iter().map(|one| &one.ground);
+    for snapshot in record.snapshot.iter().chain(grounds) {
+        host.mounts.release(host, snapshot).await?;
     }
+    Ok(())
 }
 
 /// Kills the task and waits until it has ended.

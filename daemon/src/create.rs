@@ -10,7 +10,7 @@ use snap_api::{Created, ErrorCode, ErrorReport, MemoryWish};
 use snap_fs::capture::{CapturedTree, Exclude};
 use snap_store::{
     Draft, DraftStats, Manifest, Memory, Namespace, Origin, Progress, SnapshotId, SnapshotName,
-    SnapshotRecord, SnapshotState,
+    SnapshotRecord, SnapshotState, VOLUME_LABEL,
 };
 use tracing::{info, warn};
 
@@ -25,12 +25,17 @@ use crate::{
     views,
 };
 
-use self::{parts::Parts, still::Still, subject::Subject};
+use self::{
+    parts::Parts,
+    still::Still,
+    subject::{Root, Subject},
+};
 
 mod bases;
 mod facts;
 mod folders;
 mod forecast;
+mod joined;
 mod parts;
 mod still;
 mod subject;
@@ -47,6 +52,47 @@ pub enum CreateSource {
     AtRest(String),
     /// A folder of the host.
     Path(PathBuf),
+    /// What was written over a snapshot.
+    Layer(LayerSource),
+    /// Two trees that came from one.
+    Merge(MergeSource),
+}
+
+/// A writable layer and what is below it.
+#[derive(Clone, Debug)]
+pub struct LayerSource {
+    /// The layer, as overlayfs keeps it.
+    pub upper: PathBuf,
+    /// The snapshot below it; none when the layer is all there is.
+    pub over: Option<SnapshotId>,
+    /// What it is part of, for people.
+    pub source: String,
+    /// The container that writes to it, when one runs: it stands still for the capture.
+    pub container: Option<String>,
+}
+
+/// Snapshots whose trees are put together.
+#[derive(Clone, Debug)]
+pub struct MergeSource {
+    /// Where both came from.
+    pub base: SnapshotId,
+    /// The one.
+    pub ours: SnapshotId,
+    /// The other.
+    pub theirs: SnapshotId,
+    /// What they are part of, for people.
+    pub source: String,
+}
+
+impl CreateSource {
+    /// The container that stands still for the capture.
+    fn stands_still(&self) -> Option<&str> {
+        match self {
+            Self::Container(id) => Some(id),
+            Self::Layer(layer) => layer.container.as_deref(),
+            Self::AtRest(_) | Self::Path(_) | Self::Merge(_) => None,
+        }
+    }
 }
 
 /// A create request after parsing: every field is what its type says.
@@ -93,7 +139,8 @@ struct Captured {
 
 /// What the second pass and the builds after it came to.
 struct Taken {
-    parts: Parts,
+    /// What was read; nothing where trees were merged.
+    parts: Option<Parts>,
     tree: CapturedTree,
     pause_us: u64,
     memory: Option<Memory>,
@@ -126,7 +173,11 @@ pub async fn create(host: &Arc<Host>, plan: CreatePlan, job: &JobHandle) -> Resu
     job.phase("check");
     relief::make_room(host, job).await?;
     let subject = Subject::inspect(host, &plan).await?;
-    let limit = host.config.snapshots_per_namespace;
+    let limit = match plan.labels.contains_key(VOLUME_LABEL) {
+        // What a container has to commit is not lost because others have made many snapshots.
+        true => u64::MAX,
+        false => host.config.snapshots_per_namespace,
+    };
     host.catalogue.insert(&creating(&plan, &subject), limit)?;
     let made = async {
         let capturing = capture(host, &plan, subject, job);
@@ -162,11 +213,15 @@ async fn capture(
 ) -> Result<Captured> {
     let (store, id) = (host.store.clone(), plan.id);
     let draft = blocking(move || store.begin(id)).await?;
-    let exclude = Exclude::new(&plan.exclude)?;
-
-    let (draft, base) = bases::ensure(host, draft, &subject, &plan.exclude, job).await?;
-    let parts = Parts::open(host, &subject, base, exclude).await?;
-    let (draft, taken) = take(host, plan, draft, parts, job).await?;
+    let (draft, taken) = match &subject.root {
+        Root::Trees(trees) => joined::take(host, draft, trees, job).await?,
+        _ => {
+            let exclude = Exclude::new(&plan.exclude)?;
+            let (draft, base) = bases::ensure(host, draft, &subject, &plan.exclude, job).await?;
+            let parts = Parts::open(host, &subject, base, exclude).await?;
+            take(host, plan, draft, parts, job).await?
+        }
+    };
 
     let warnings = taken.tree.warnings.iter().chain(&taken.warnings);
     subject.warnings.extend(warnings.cloned());
@@ -179,7 +234,12 @@ async fn capture(
         manifest.version = host.catalogue.next_version(&plan.namespace, name)?;
     }
     let (manifest, stats) = commit(host, draft, manifest, job).await?;
-    taken.parts.remember().await;
+    // The layer of a stage is gone after its capture.
+    let is_for_once =
+        matches!(&plan.source, CreateSource::Layer(layer) if layer.container.is_none());
+    if let Some(parts) = taken.parts.filter(|_| !is_for_once) {
+        parts.remember().await;
+    }
     Ok(Captured {
         manifest,
         stats,
@@ -197,12 +257,12 @@ async fn take(
     parts: Parts,
     job: &JobHandle,
 ) -> Result<(Draft, Taken)> {
-    let (draft, still) = match &plan.source {
-        CreateSource::Path(_) | CreateSource::AtRest(_) => {
+    let (draft, still) = match plan.source.stands_still() {
+        None => {
             let (draft, parts, scans) = parts.read(draft, job).await?;
             (draft, Still::not_at_all(parts, scans))
         }
-        CreateSource::Container(container) => {
+        Some(container) => {
             let (draft, parts) = parts.warm(draft, job).await?;
             let still = still::capture(host, plan, container, parts, job).await?;
             (draft, still)
@@ -221,7 +281,7 @@ async fn take(
     let (draft, memory) = images.put(draft, job).await?;
     let (draft, parts, tree) = parts.build(draft, scans, job).await?;
     let taken = Taken {
-        parts,
+        parts: Some(parts),
         tree,
         pause_us,
         memory,

@@ -63,6 +63,8 @@ pub struct Host {
     pub turns: Turns<(Namespace, String)>,
     /// Whose turn it is to build a template.
     pub builds: Turns<(Namespace, String)>,
+    /// Whose turn it is to change a volume, or what a container has mounted.
+    pub volumes: Turns<(Namespace, String)>,
     /// When the daemon started, in seconds since 1970.
     pub started_at: i64,
     /// Changes under way that must not end half done when their client leaves.
@@ -93,6 +95,7 @@ impl Host {
             relief: Relief::default(),
             turns: Turns::default(),
             builds: Turns::default(),
+            volumes: Turns::default(),
             config,
             store,
             catalogue,

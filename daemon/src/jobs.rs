@@ -36,6 +36,8 @@ use crate::{
 const CONCURRENT_READERS: usize = 4;
 /// Builds of templates under way at once; each runs what its template says.
 const CONCURRENT_BUILDS: usize = 4;
+/// Changes of volumes under way at once; those of one volume wait for each other.
+const CONCURRENT_VOLUMES: usize = 4;
 /// Jobs waiting or running at once: more than any client means to start.
 const MAX_RUNNING: usize = 1000;
 /// How long a waiting client is left in peace while nothing but numbers change.
@@ -60,6 +62,8 @@ pub enum JobKind {
     Stats,
     /// Builds a template.
     Build,
+    /// Changes a volume, or what a container has of one.
+    Volume,
 }
 
 impl JobKind {
@@ -75,6 +79,7 @@ impl JobKind {
             Self::Repair => "repair",
             Self::Stats => "stats",
             Self::Build => "build",
+            Self::Volume => "volume",
         }
     }
 }
@@ -106,6 +111,7 @@ struct Shared {
     readers: Semaphore,
     collections: Semaphore,
     builds: Semaphore,
+    volumes: Semaphore,
     events: Events,
     tasks: TaskTracker,
 }
@@ -121,6 +127,7 @@ impl Jobs {
             readers: Semaphore::new(CONCURRENT_READERS),
             collections: Semaphore::new(1),
             builds: Semaphore::new(CONCURRENT_BUILDS),
+            volumes: Semaphore::new(CONCURRENT_VOLUMES),
             events,
             tasks: TaskTracker::new(),
         }))
@@ -323,6 +330,7 @@ impl Jobs {
             JobKind::Copy | JobKind::Verify | JobKind::Stats => &self.0.readers,
             JobKind::Collect | JobKind::Repair => &self.0.collections,
             JobKind::Build => &self.0.builds,
+            JobKind::Volume => &self.0.volumes,
         }
     }
 

@@ -11,6 +11,7 @@
 //! Everything is reached through [`Host`]; recipes are async and cross into the synchronous crates with one
 //! `spawn_blocking` a step.
 
+mod attached;
 mod auto;
 pub mod backup;
 mod ballast;
@@ -52,11 +53,13 @@ pub mod spec;
 pub mod status;
 pub mod steady;
 pub mod template;
+mod transfer;
 mod trash;
 pub mod turns;
 mod usage;
 pub mod verify;
 mod views;
+mod volume;
 
 pub(crate) use blocking::blocking;
 pub use config::Config;

@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::Instant,
 };
@@ -15,14 +15,14 @@ use futures::{FutureExt, StreamExt, stream};
 use serde_json::json;
 use snap_api::{ErrorCode, ErrorReport, NetworkChoice, Restored};
 use snap_store::{
-    ContainerConfig, ContainerRecord, Error as StoreError, Meta, Namespace, Origin, Progress,
-    SnapshotRecord,
+    Attaching, ContainerConfig, ContainerRecord, Error as StoreError, Meta, Namespace, Origin,
+    Progress, SnapshotRecord,
 };
 use tracing::{info, warn};
 
 use crate::{
-    blocking, clock,
-    containerd::{Containerd, Fault, NewContainer},
+    attached, blocking, clock,
+    containerd::NewContainer,
     containers,
     error::{Result, in_full},
     host::Host,
@@ -35,6 +35,7 @@ use crate::{
     usage,
 };
 
+mod checks;
 pub(crate) mod folders;
 mod processes;
 
@@ -72,6 +73,8 @@ pub struct RestorePlan {
     pub drop_mounts: Vec<String>,
     /// What to run instead of what was captured, unless it is empty.
     pub command: Vec<String>,
+    /// What else the new containers have mounted, each with a layer of its own.
+    pub attach: Vec<Attaching>,
 }
 
 /// What a restore does with memory.
@@ -118,7 +121,8 @@ enum Base {
 /// The first thing that would make `restore` fail.
 pub async fn check(host: &Host, plan: &RestorePlan) -> Result<()> {
     let blueprint = Blueprint::read(host, plan.clone()).await?;
-    check_network(&plan.network)?;
+    checks::network(&plan.network)?;
+    blueprint.check_attached(host)?;
     let mut seen = HashSet::new();
     for id in &plan.ids {
         let is_taken = host
@@ -135,27 +139,14 @@ pub async fn check(host: &Host, plan: &RestorePlan) -> Result<()> {
                 .hint("Choose another id, or none to have one made up")
                 .into());
         }
-        blueprint.spec(host, id)?;
+        let (spec, _) = blueprint.spec(host, id)?;
+        let destinations: Vec<_> = plan.attach.iter().map(|one| &*one.destination).collect();
+        attached::check(&spec, &destinations)?;
     }
     if blueprint.base == Base::Image {
         blueprint.check_parent(&host.containerd).await?;
     }
     Ok(())
-}
-
-/// What runc would find out only when the first container is half made.
-fn check_network(network: &NetworkChoice) -> Result<()> {
-    match network {
-        NetworkChoice::Path(path) if !Path::new(path).exists() => {
-            let message = format!("There is no network namespace at {path}");
-            Err(
-                ErrorReport::new(ErrorCode::NotFound, "network-not-found", message)
-                    .hint("`ip netns add NAME` makes one at /run/netns/NAME")
-                    .into(),
-            )
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Restores all or none: when one of the containers cannot be made, those made before it are undone.
@@ -249,7 +240,10 @@ async fn make_all(
     for id in &blueprint.plan.ids {
         let record = blueprint.record(host, id);
         host.catalogue.insert_container(&record)?;
+        let namespace = record.namespace.clone();
         enrolled.push(record);
+        let attach = &blueprint.plan.attach;
+        host.catalogue.attach((&namespace, id), attach)?;
     }
     job.phase("mount");
     blueprint.mount(host).await?;
@@ -358,39 +352,6 @@ impl Blueprint {
         Ok((spec, warnings))
     }
 
-    /// A fresh container needs the layers the original was made from.
-    async fn check_parent(&self, containerd: &Containerd) -> Result<()> {
-        let ContainerConfig {
-            snapshotter,
-            parent,
-            image,
-            ..
-        } = &self.config;
-        let found = match parent.as_str() {
-            "" => None,
-            parent => Fault::absent_as_none(
-                containerd
-                    .snapshot(&self.plan.namespace, snapshotter, parent)
-                    .await,
-            )?,
-        };
-        if found.is_some() {
-            return Ok(());
-        }
-        let message = format!(
-            "Snapshot {} has expired, and the layers to make a fresh container from are gone",
-            self.plan.snapshot.id
-        );
-        let image = if image.is_empty() { "its image" } else { image };
-        Err(
-            ErrorReport::new(ErrorCode::Unavailable, "image-gone", message)
-                .hint(format!(
-                    "Pull and unpack {image}, or restore the snapshot with --force"
-                ))
-                .into(),
-        )
-    }
-
     fn record(&self, host: &Host, id: &str) -> ContainerRecord {
         let namespace = &self.plan.namespace;
         ContainerRecord {
@@ -433,7 +394,9 @@ impl Blueprint {
             }
         };
         blocking(standing).await?;
+        attached::stand(host, record).await?;
         let (mut spec, mut warnings) = self.spec(host, id)?;
+        attached::add(&mut spec, host, &host.catalogue.attached(namespace, id)?)?;
         if self.images.is_some() {
             let program = &host.config.mount_server;
             let additions = Additions {

@@ -26,6 +26,7 @@ mod templates;
 mod tests;
 mod trash;
 mod tree;
+mod volumes;
 mod work;
 
 use std::{

@@ -20,14 +20,14 @@ use tracing::{info, warn};
 
 use crate::{
     blocking, clock, containers, error::Result, files, host::Host, memory, pause,
-    restore::SNAPSHOT_LABEL, template,
+    restore::SNAPSHOT_LABEL, template, volume,
 };
 
 /// What is remembered of files is of no use once its source was not captured for so long.
 const CACHE_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Thaws what was left paused, adopts mounts, fails what was Creating, finishes what was Deleting, gives up
-/// what is Active without a manifest, undoes incomplete containers, ends mounts that nobody uses, mounts again what restored containers stand on after a reboot, and clears drafts and orphans.
+/// what is Active without a manifest, undoes incomplete containers and changes of volumes, ends mounts that nobody uses, mounts again what restored containers stand on after a reboot, and clears drafts and orphans.
 ///
 /// # Errors
 /// When the catalogue cannot be read or written.
@@ -42,6 +42,7 @@ pub async fn settle(host: &Arc<Host>) -> Result<()> {
     );
     tolerate("look for lost snapshots", end_lost(host).await);
     undo_incomplete(host).await?;
+    tolerate("settle volumes", volume::settle(host).await);
     adopt_orphans(host).await?;
     tolerate("sweep restored containers", containers::sweep(host).await);
     tolerate("end mounts", host.mounts.end_unused(host).await);

@@ -17,7 +17,6 @@ mod registry;
 mod stage;
 #[cfg(test)]
 mod tests;
-mod transfer;
 mod users;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};

@@ -15,6 +15,7 @@ mod exclude;
 pub(crate) mod fuzz;
 mod graft;
 mod inspect;
+mod merge;
 mod overlay;
 mod readers;
 mod scan;
@@ -27,7 +28,8 @@ mod warm;
 
 use std::{os::fd::BorrowedFd, path::PathBuf};
 
-use snap_store::{BaseRecord, Draft, LinkTable, Meta, Progress, Result, TreeRef};
+pub use merge::Merged;
+use snap_store::{BaseRecord, Draft, LinkTable, Manifest, Meta, Progress, Result, TreeRef};
 
 /// What is walked.
 #[derive(Clone, Copy, Debug)]
@@ -145,6 +147,20 @@ pub fn graft(
     graft: &CapturedTree,
 ) -> Result<CapturedTree> {
     graft::graft(draft, tree, path, graft)
+}
+
+/// Puts the changes that lead from `base` to `ours` and those that lead to `theirs` together.
+///
+/// # Errors
+/// When a page cannot be read or written; a conflict is no error.
+pub fn merge(
+    draft: &Draft,
+    base: &Manifest,
+    ours: &Manifest,
+    theirs: &Manifest,
+    progress: &dyn Progress,
+) -> Result<Merged> {
+    merge::merge(draft, base, ours, theirs, progress)
 }
 
 #[cfg(test)]

@@ -24,9 +24,11 @@ use rustix::{
 };
 use snap_store::{Error, Result};
 
+mod inside;
 mod overlay;
 
-pub use overlay::{mount_overlay, mount_overlay_restricted};
+pub use inside::{Exchange, exchange, seen_at};
+pub use overlay::{mount_overlay, mount_overlay_read_only, mount_overlay_restricted};
 
 /// A look at a mount point, by us or by anybody who lists mounts or makes a container, uses the mount for an instant, as does whoever
 /// has just been killed; such a use is waited for this long.
@@ -100,20 +102,34 @@ pub fn raise_read_ahead(target: &Path) -> Result<()> {
 /// [`Error::Io`]; nothing is mounted then.
 pub fn mount_bind_read_only(source: &Path, target: &Path) -> Result<()> {
     let point = open_folder(target)?;
-    let tree = open_tree(
-        CWD,
-        source,
-        OpenTreeFlags::OPEN_TREE_CLONE
-            | OpenTreeFlags::OPEN_TREE_CLOEXEC
-            | OpenTreeFlags::AT_SYMLINK_NOFOLLOW,
-    )
-    .map_err(Error::io("clone the mount", source))?;
+    let tree = clone(source)?;
     attach(&tree, &point).map_err(Error::io("bind a mount to", target))?;
     restrict(&tree).map_err(|source| {
         // The descriptor stands for the mount just made, whatever the path has become.
         let _ = rustix::mount::unmount(through_proc(tree.as_fd()), UnmountFlags::DETACH);
         Error::io("restrict the mount", target)(source)
     })
+}
+
+/// Mounts `source` at `target` as well, with the flags it has.
+///
+/// # Errors
+/// [`Error::Io`]; nothing is mounted then.
+pub fn mount_bind(source: &Path, target: &Path) -> Result<()> {
+    let point = open_folder(target)?;
+    let tree = clone(source)?;
+    attach(&tree, &point).map_err(Error::io("bind a mount to", target))
+}
+
+fn clone(source: &Path) -> Result<OwnedFd> {
+    open_tree(
+        CWD,
+        source,
+        OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_SYMLINK_NOFOLLOW,
+    )
+    .map_err(Error::io("clone the mount", source))
 }
 
 /// Neither rustix nor nix has mount_setattr; the classic remount works on an attached mount only.

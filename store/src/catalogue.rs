@@ -18,6 +18,7 @@
 //! A snapshot that becomes Active under a name is the next version of it, and `latest` moves there in the same change; each move of
 //! `latest` is kept, so that a rollback can be undone.
 
+mod attached;
 mod autos;
 mod backup;
 mod bases;
@@ -41,6 +42,7 @@ mod trash;
 mod undelete;
 mod users;
 mod versions;
+mod volumes;
 
 use std::{
     collections::BTreeMap,
@@ -49,6 +51,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+pub use attached::{AttachedRecord, Attaching, AttachingWhat};
 pub use autos::{AutoEnd, AutoRecord, AutoSource};
 pub use backup::PutBack;
 pub use forget::{Obstacle, Thinning, Verdict};
@@ -64,6 +67,7 @@ pub use templates::{STEP_LABEL, TEMPLATE_LABEL, TemplateRecord};
 pub use trash::{Begun, Stay, TrashCause, TrashRecord};
 pub use undelete::{Undeleted, Undeletion};
 pub use versions::VersionRecord;
+pub use volumes::{NewVolumeVersion, VOLUME_LABEL, VOLUME_VERSION_LABEL, VolumeRecord};
 
 use crate::{
     entry::{Meta, TreeRef},
@@ -281,6 +285,8 @@ pub enum Attachment {
     Container(Namespace, String),
     /// A folder of the host.
     Folder(PathBuf),
+    /// A volume, of which it is a version or holds what a container has committed: namespace and name. It needs no mount.
+    Volume(Namespace, String),
 }
 
 impl fmt::Display for Attachment {
@@ -288,6 +294,7 @@ impl fmt::Display for Attachment {
         match self {
             Self::Container(namespace, id) => write!(f, "container {namespace}/{id}"),
             Self::Folder(path) => write!(f, "folder {}", path.display()),
+            Self::Volume(namespace, name) => write!(f, "volume {namespace}/{name}"),
         }
     }
 }
@@ -326,6 +333,8 @@ impl Catalogue {
         self.restores()?;
         self.autos(None)?;
         self.templates(None)?;
+        self.volumes(None)?;
+        self.all_attached()?;
         self.all_moves().map(drop)
     }
 

@@ -40,11 +40,13 @@ mod store;
 mod tree;
 
 pub use catalogue::{
-    Attachment, AutoEnd, AutoRecord, AutoSource, BaseLayer, BaseRecord, Begun, Catalogue,
-    ContainerRecord, ExpiryCause, Force, Held, Hold, MemoryMark, MountRecord, Move, MoveCause,
-    MoveEnd, Obstacle, PolicyRecord, PutBack, RememberedBase, Removal, Restores, Rollback,
-    RollbackTo, STEP_LABEL, SnapshotRecord, SnapshotState, Stay, TEMPLATE_LABEL, TemplateRecord,
-    Thinning, TrashCause, TrashRecord, Undeleted, Undeletion, Verdict, VersionRecord,
+    AttachedRecord, Attaching, AttachingWhat, Attachment, AutoEnd, AutoRecord, AutoSource,
+    BaseLayer, BaseRecord, Begun, Catalogue, ContainerRecord, ExpiryCause, Force, Held, Hold,
+    MemoryMark, MountRecord, Move, MoveCause, MoveEnd, NewVolumeVersion, Obstacle, PolicyRecord,
+    PutBack, RememberedBase, Removal, Restores, Rollback, RollbackTo, STEP_LABEL, SnapshotRecord,
+    SnapshotState, Stay, TEMPLATE_LABEL, TemplateRecord, Thinning, TrashCause, TrashRecord,
+    Undeleted, Undeletion, VOLUME_LABEL, VOLUME_VERSION_LABEL, Verdict, VersionRecord,
+    VolumeRecord,
 };
 pub use collect::{
     Amount, CollectOptions, CollectReport, Damage, GroupUsage, Holder, Lease, Retiring, Roots,

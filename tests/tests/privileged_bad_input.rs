@@ -345,6 +345,54 @@ const CASES: &[(&[&str], i32)] = &[
     (&["run", "unknown", "--count", "0"], USAGE),
     (&["run", "unknown", "--file", "x", "--no-build"], USAGE),
     (&["label", "good:v1", "snapshotd.io/step=x"], USAGE),
+    (&["label", "good:v1", "snapshotd.io/volume=x"], USAGE),
+    (&["volume"], USAGE),
+    (&["volume", "create", "vol"], CONFLICT),
+    (&["volume", "create", "Bad Name"], USAGE),
+    (&["volume", "create", "a:v1"], USAGE),
+    (&["volume", "list", "unknown"], NOT_FOUND),
+    (&["volume", "list", "vol", "/no/such/path"], NOT_FOUND),
+    (&["volume", "put", "unknown", "DATA"], NOT_FOUND),
+    (&["volume", "put", "vol"], USAGE),
+    (&["volume", "put", "vol", "DATA/nothing"], NOT_FOUND),
+    (&["volume", "put", "vol", "DATA", "--to", "/a/../b"], USAGE),
+    (&["volume", "put", "vol", "DATA", "--owner", "me"], USAGE),
+    (&["volume", "put", "vol", "/"], USAGE),
+    (
+        &["volume", "get", "vol", "/no/such/path", "EMPTY/x"],
+        NOT_FOUND,
+    ),
+    (&["volume", "remove", "vol"], USAGE),
+    (&["volume", "remove", "vol", "/"], USAGE),
+    (&["volume", "remove", "vol", "/no/such/path"], NOT_FOUND),
+    (&["volume", "remove", "unknown", "--yes"], NOT_FOUND),
+    (&["volume", "mount", "unknown", "EMPTY"], NOT_FOUND),
+    (&["volume", "mount", "vol", "DATA/file"], USAGE),
+    (
+        &["volume", "commit", "vol", "--container", "one"],
+        NOT_FOUND,
+    ),
+    (&["volume", "commit", "vol"], USAGE),
+    (
+        &["volume", "reload", "vol", "--container", "not an id"],
+        USAGE,
+    ),
+    (&["restore", "good:v1", "--volume", "unknown:/x"], NOT_FOUND),
+    (&["restore", "good:v1", "--volume", "vol"], USAGE),
+    (&["restore", "good:v1", "--volume", "vol:/"], USAGE),
+    (&["restore", "good:v1", "--volume", "vol:/proc/x"], USAGE),
+    (&["restore", "good:v1", "--volume", "vol:/dev"], USAGE),
+    (&["restore", "good:v1", "--volume", "vol:/a/../b"], USAGE),
+    (&["restore", "good:v1", "--mount", "unknown:/x"], NOT_FOUND),
+    (&["restore", "good:v1", "--mount", "good:v1"], USAGE),
+    (
+        &["restore", "good:v1", "--mount", "good:v1:/no/such:/x"],
+        NOT_FOUND,
+    ),
+    (
+        &["restore", "good:v1", "--mount", "expired:v1:/x"],
+        CONFLICT,
+    ),
     (&["pin", "unknown"], NOT_FOUND),
     (&["unpin", "unknown"], NOT_FOUND),
     (&["remove", "pinned:v1"], CONFLICT),
@@ -412,6 +460,7 @@ fn host_with_everything() -> Result<Host> {
     host.ctr(&["container", "create", Image::Busybox.name(), "taskless"])?
         .ok()?;
     host.snap(&["create", "one", "--name", "good:v1"])?;
+    host.snap(&["volume", "create", "vol"])?;
     host.snap(&["create", "one", "--name", "expired:v1", "--ttl", "1s"])?;
     host.snap(&[
         "create",

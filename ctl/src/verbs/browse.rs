@@ -130,7 +130,7 @@ pub(crate) async fn copy(session: &Session, args: CopyArgs) -> Result<(), Failur
     outcome::show_followed(&session.screen, &followed)
 }
 
-fn tree_line(form: Form, entry: &TreeEntry) -> String {
+pub(crate) fn tree_line(form: Form, entry: &TreeEntry) -> String {
     let path = clean(&entry.path.to_string());
     if form == Form::Quiet {
         return path;

@@ -20,9 +20,9 @@ const WAIT_MARGIN: Duration = Duration::from_secs(30);
 
 /// Lists what has happened, and with --follow what happens.
 ///
-/// An event is told for each change of state: the end of every job (create, restore, copy, verify, collect, repair, stats), what is
+/// An event is told for each change of state: the end of every job (create, restore, copy, verify, collect, repair, stats, build, volume), what is
 /// removed, expires or is kept by no rule (trash, or without one remove, expire, forget), what leaves the trash for good (remove) or comes
-/// back (undelete), rules (policy-set, policy-remove, auto-set, auto-remove), what changes a snapshot
+/// back (undelete), rules (policy-set, policy-remove, auto-set, auto-remove), volumes (volume-remove), what changes a snapshot
 /// or a name (ttl, label, tag, untag, rollback, pin, unpin), folders (mount, unmount) and restored containers (start, stop,
 /// remove-container, whoever removed it).
 ///

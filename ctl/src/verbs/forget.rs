@@ -162,6 +162,7 @@ fn held(by: &HeldBy) -> String {
         HoldKind::Version => format!("version {name}"),
         HoldKind::Container => format!("container {name}"),
         HoldKind::Folder => format!("folder {name}"),
+        HoldKind::Volume => format!("volume {name}"),
         HoldKind::State => format!("is {name}"),
         HoldKind::Changed => "changed meanwhile".to_owned(),
     }

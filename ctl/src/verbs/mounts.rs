@@ -75,6 +75,11 @@ pub(crate) async fn mount(session: &Session, args: MountArgs) -> Result<(), Fail
         writable: args.writable,
         force: args.force,
     };
+    ask(session, request).await
+}
+
+/// Has the daemon mount something, and shows where.
+pub(crate) async fn ask(session: &Session, request: MountRequest) -> Result<(), Failure> {
     let view = answer(session.client.mount(session.soon(), request).await)?;
     show(session, &view, "Mounted")
 }

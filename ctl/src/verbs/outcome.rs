@@ -11,7 +11,7 @@ use crate::{
     failure::Failure,
     follow::Followed,
     screen::{Screen, facts, table},
-    verbs::{collect, containers, repair, snapshots, stats, template},
+    verbs::{collect, containers, repair, snapshots, stats, template, volume},
     words::{clean, count, micros, short_id, size},
 };
 
@@ -56,6 +56,7 @@ pub(crate) fn show(screen: &Screen, outcome: &JobOutcome) -> Result<(), Failure>
         JobOutcome::Repaired(done) => repair::show(screen, done),
         JobOutcome::Counted(done) => stats::show(screen, done),
         JobOutcome::Built(done) => template::show_built(screen, done),
+        JobOutcome::Volume(done) => volume::show_changed(screen, done),
     }
 }
 

@@ -1,12 +1,12 @@
 //! `restore`: a snapshot becomes new containers.
 
 use clap::{Args, value_parser};
-use snap_api::{NetworkChoice, RestoreRequest};
+use snap_api::{AttachRequest, NetworkChoice, RestoreRequest};
 
 use crate::{
     failure::Failure,
     follow,
-    session::{HOOKS, MEMORY, Session, TRASH},
+    session::{HOOKS, MEMORY, Session, TRASH, VOLUMES},
     values,
     verbs::outcome,
 };
@@ -26,6 +26,9 @@ use crate::{
 /// The network is a fresh namespace with nothing but loopback unless --network says otherwise. A bind mount is kept when its
 /// source is a system path; otherwise it is refused unless it was captured, or --keep-mount or --drop-mount names it.
 ///
+/// --volume mounts the newest version of a volume, --mount a snapshot or a folder of it; what a container writes there is its own, until
+/// `snapctl volume commit` makes it a version of the volume. Processes that go on from memory have never seen such a mount: that is a conflict.
+///
 /// A snapshot whose time to live is over makes a fresh container from the original image and configuration, with a warning,
 /// unless --force is given. A folder's snapshot cannot be restored: mount it or copy from it.
 #[derive(Debug, Args)]
@@ -33,6 +36,7 @@ use crate::{
   snapctl restore web:v1 --id web-copy
   snapctl restore web:v1 --count 8 --network host
   snapctl restore notebook:warm --count 3 --fallback
+  snapctl restore worker --volume models:/models --mount data:v1:/train:/data:ro
   for id in $(snapctl restore -q web -c 3); do ctr task exec --exec-id sh $id true; done
 
 With --quiet it prints the ids of the new containers, one a line (with --detach, the job's).")]
@@ -73,6 +77,12 @@ pub(crate) struct RestoreArgs {
     /// Leave out the bind mount at this path of the container; may be repeated
     #[arg(long = "drop-mount", value_name = "DEST")]
     drop_mounts: Vec<String>,
+    /// Mount the newest version of a volume in each new container; `:ro` behind the path keeps it from being written to; may be repeated
+    #[arg(long = "volume", value_name = "NAME:/PATH[:ro]", value_parser = values::volume_at)]
+    volumes: Vec<AttachRequest>,
+    /// Mount a snapshot, or a folder of it, in each new container; may be repeated
+    #[arg(long = "mount", value_name = "REF[:/FOLDER]:/PATH[:ro]", value_parser = values::snapshot_at)]
+    mounts: Vec<AttachRequest>,
     /// Restore what is in the trash, and leave it there; it does not go while the containers stand on it
     #[arg(long)]
     from_trash: bool,
@@ -93,6 +103,10 @@ pub(crate) async fn restore(session: &Session, args: RestoreArgs) -> Result<(), 
     if args.tcp_established || args.hook.is_some() {
         session.require(HOOKS)?;
     }
+    let attach: Vec<_> = args.volumes.into_iter().chain(args.mounts).collect();
+    if !attach.is_empty() {
+        session.require(VOLUMES)?;
+    }
     let request = RestoreRequest {
         namespace: session.namespace.clone(),
         reference: args.reference,
@@ -109,6 +123,7 @@ pub(crate) async fn restore(session: &Session, args: RestoreArgs) -> Result<(), 
         drop_mounts: args.drop_mounts,
         from_trash: args.from_trash,
         command: Vec::new(),
+        attach,
         idempotency_key: None,
     };
     let start = session.client.restore_start(session.soon(), request);

@@ -5,14 +5,15 @@ use std::path::PathBuf;
 use clap::{Args, value_parser};
 use serde::Serialize;
 use snap_api::{
-    Built, ErrorCode, JobOutcome, NetworkChoice, RestoreRequest, Restored, TemplateView,
+    AttachRequest, Built, ErrorCode, JobOutcome, NetworkChoice, RestoreRequest, Restored,
+    TemplateView,
 };
 
 use crate::{
     failure::Failure,
     follow::{self, Followed, Waiting},
     screen::Form,
-    session::{Session, TEMPLATES},
+    session::{Session, TEMPLATES, VOLUMES},
     values,
     verbs::{outcome, template},
 };
@@ -29,6 +30,7 @@ use crate::{
   snapctl run shop
   snapctl run shop --id shop-1 -- npm test
   snapctl run shop --file shop.toml --count 8
+  snapctl run shop --volume cache:/var/cache
 
 With --quiet it prints the ids of the new containers, one a line.")]
 pub(crate) struct RunArgs {
@@ -44,6 +46,12 @@ pub(crate) struct RunArgs {
     /// `none` (loopback alone), `host`, or the path of a network namespace
     #[arg(long, value_name = "none|host|PATH", default_value = "none", value_parser = values::network)]
     network: NetworkChoice,
+    /// Mount the newest version of a volume in each new container; `:ro` behind the path keeps it from being written to; may be repeated
+    #[arg(long = "volume", value_name = "NAME:/PATH[:ro]", value_parser = values::volume_at)]
+    volumes: Vec<AttachRequest>,
+    /// Mount a snapshot, or a folder of it, in each new container; may be repeated
+    #[arg(long = "mount", value_name = "REF[:/FOLDER]:/PATH[:ro]", value_parser = values::snapshot_at)]
+    mounts: Vec<AttachRequest>,
     /// Restore the files alone of a template with memory
     #[arg(long)]
     no_memory: bool,
@@ -74,6 +82,10 @@ struct Ran {
 /// Runs `run`.
 pub(crate) async fn run(session: &Session, args: RunArgs) -> Result<(), Failure> {
     session.require(TEMPLATES)?;
+    let attach: Vec<_> = args.volumes.iter().chain(&args.mounts).cloned().collect();
+    if !attach.is_empty() {
+        session.require(VOLUMES)?;
+    }
     let built = ensure_built(session, &args).await?;
     let request = RestoreRequest {
         namespace: session.namespace.clone(),
@@ -91,6 +103,7 @@ pub(crate) async fn run(session: &Session, args: RunArgs) -> Result<(), Failure>
         drop_mounts: Vec::new(),
         from_trash: false,
         command: args.command,
+        attach,
         idempotency_key: None,
     };
     let start = session.client.restore_start(session.soon(), request);

@@ -16,7 +16,7 @@ use snap_api::{
     Snapshotd, StatsRequest, Status, StatusRequest, TagRequest, TemplateBuildRequest, TemplatePlan,
     TemplateRequest, TemplateView, TrashEmptied, TrashEmptyRequest, TrashView, TreeEntry,
     TreeRequest, TtlRequest, UndeleteRequest, Undeleted, UnmountRequest, UpgradeMountsRequest,
-    Verdict, VerifyRequest, VersionView,
+    Verdict, VerifyRequest, VersionView, VolumeChangeRequest, VolumeRequest, VolumeView,
 };
 use tarpc::context::Context;
 use tokio::sync::Notify;
@@ -338,6 +338,26 @@ impl Snapshotd for Fake {
     async fn template_remove(self, _: Context, request: TemplateRequest) -> Answer<TemplateView> {
         self.note("template_remove", &request)?;
         Ok(fixtures::template(&request.name))
+    }
+    async fn volume_change_start(
+        self,
+        _: Context,
+        request: VolumeChangeRequest,
+    ) -> Answer<JobStarted> {
+        self.job("volume_change_start", &request)
+    }
+    async fn volume_list(self, _: Context, request: ListRequest) -> Answer<Page<VolumeView>> {
+        self.note("volume_list", &request)?;
+        let volumes = ["cache", "data", "models"].map(fixtures::volume);
+        Ok(Self::page(&volumes, request.cursor.as_deref()))
+    }
+    async fn volume_show(self, _: Context, request: VolumeRequest) -> Answer<VolumeView> {
+        self.note("volume_show", &request)?;
+        Ok(fixtures::volume(&request.name))
+    }
+    async fn volume_remove(self, _: Context, request: VolumeRequest) -> Answer<VolumeView> {
+        self.note("volume_remove", &request)?;
+        Ok(fixtures::volume(&request.name))
     }
     async fn job_output(self, _: Context, request: JobOutputRequest) -> Answer<JobOutput> {
         self.note("job_output", &request)?;

@@ -16,7 +16,9 @@ use snap_api::{
 
 mod lasting;
 
-pub(crate) use lasting::{auto, built, emptied, plan, template, trashed, undeleted};
+pub(crate) use lasting::{
+    auto, built, changed_volume, emptied, plan, template, trashed, undeleted, volume,
+};
 
 pub(crate) const ID: &str = "0123456789abcdef0123456789abcdef";
 pub(crate) const JOB: &str = "7c1e";
@@ -148,6 +150,7 @@ pub(crate) fn detail() -> SnapshotDetail {
 
 pub(crate) fn container(id: &str) -> ContainerView {
     ContainerView {
+        volumes: Vec::new(),
         id: id.to_owned(),
         namespace: "default".to_owned(),
         snapshot: Some(ID.to_owned()),

@@ -24,6 +24,7 @@ fn with_snapshots() -> Daemon {
 
 fn entry(path: &[u8], kind: &str) -> TreeEntry {
     TreeEntry {
+        digest: None,
         path: WirePath::new(path),
         kind: kind.to_owned(),
         mode: "4755".to_owned(),

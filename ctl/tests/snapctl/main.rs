@@ -14,3 +14,4 @@ mod lifecycle;
 mod listings;
 mod requests;
 mod templates;
+mod volumes;

@@ -63,9 +63,10 @@ fn a_folder_arrives_as_an_absolute_path() {
 #[test]
 fn every_option_of_restore_arrives() {
     let typed = "restore web --id new -c 3 --force --no-start --network /run/netns/x \
-                 --keep-mount /a --drop-mount /b --fallback --tcp-established --hook /bin/h --from-trash --detach";
+                 --keep-mount /a --drop-mount /b --fallback --tcp-established --hook /bin/h --from-trash --volume v:/v --detach";
     let arguments: Vec<&str> = typed.split_whitespace().collect();
     let expected = json!({
+        "attach": [{"source": {"volume": "v"}, "destination": "/v", "read_only": false}],
         "namespace": "default", "reference": "web", "id": "new", "count": 3, "force": true,
         "no_start": true, "network": {"path": "/run/netns/x"}, "keep_mounts": ["/a"],
         "drop_mounts": ["/b"], "command": [], "no_memory": false, "fallback": true, "tcp_established": true,

@@ -30,7 +30,7 @@ pub(super) async fn ensure(
     job: &JobHandle,
 ) -> Result<(Draft, Option<BaseRecord>)> {
     let layers = match &subject.root {
-        Root::Folder(_) | Root::Foreign(_) => return Ok((draft, None)),
+        Root::Folder(_) | Root::Foreign(_) | Root::Trees(_) => return Ok((draft, None)),
         Root::Restored { snapshot, .. } => {
             let manifest = host.store.manifest(snapshot)?;
             let base = BaseRecord {

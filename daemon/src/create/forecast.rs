@@ -92,6 +92,7 @@ async fn count(
             let what = "nothing: this snapshotter's file system is mounted for a capture alone";
             (Vec::new(), what)
         }
+        Root::Trees(_) => (Vec::new(), "nothing: the trees are in the store"),
     };
     let included = subject.included.iter();
     folders.extend(included.map(|mount| PathBuf::from(&mount.source)));

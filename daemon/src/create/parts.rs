@@ -61,6 +61,7 @@ impl Parts {
                 let folder = config.state.join("captures");
                 (Place::Mount(mount.clone(), folder), SourceKind::Plain)
             }
+            Root::Trees(_) => unreachable!("trees are merged and not read"),
         };
         let included = subject.included.clone();
         let opening = move || -> StoreResult<Self> {

@@ -10,11 +10,12 @@ use snap_api::{ErrorCode, ErrorReport, MemoryWish};
 use snap_store::{ContainerConfig, Error as StoreError, Namespace, Origin, SnapshotId};
 
 use super::{
-    CreatePlan, CreateSource,
+    CreatePlan, CreateSource, LayerSource, MergeSource,
     folders::{self, Layer},
     usage,
 };
 use crate::{
+    attached,
     containerd::{ContainerInfo, Fault, Mount, TaskStatus},
     error::Result,
     host::Host,
@@ -64,6 +65,8 @@ pub(super) enum Root {
     },
     /// A file system that has to be mounted first.
     Foreign(Mount),
+    /// Trees of snapshots: there are no files to read.
+    Trees(MergeSource),
 }
 
 impl Subject {
@@ -76,6 +79,32 @@ impl Subject {
                 Self::container(host, plan, id).await
             }
             CreateSource::AtRest(id) => Self::container(host, plan, id).await,
+            CreateSource::Layer(layer) => Ok(Self::layer(layer)),
+            CreateSource::Merge(trees) => {
+                let root = Root::Trees(trees.clone());
+                Ok(Self::of(trees.source.clone(), String::new(), root))
+            }
+        }
+    }
+
+    fn layer(layer: &LayerSource) -> Self {
+        let upper = layer.upper.clone();
+        let key = format!("layer {}", upper.display());
+        let root = match layer.over {
+            Some(snapshot) => Root::Restored { upper, snapshot },
+            None => Root::Folder(upper),
+        };
+        Self::of(layer.source.clone(), key, root)
+    }
+
+    fn of(source: String, key: String, root: Root) -> Self {
+        Self {
+            source,
+            key,
+            config: None,
+            root,
+            included: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 
@@ -110,14 +139,12 @@ impl Subject {
             let message = format!("{} holds the store itself", path.display());
             return Err(usage("holds-the-store", message));
         }
-        Ok(Self {
-            source: path.display().to_string(),
-            key: format!("path {canonical:?}"),
-            config: None,
-            root: Root::Folder(canonical),
-            included: Vec::new(),
-            warnings: Vec::new(),
-        })
+        let key = format!("path {canonical:?}");
+        Ok(Self::of(
+            path.display().to_string(),
+            key,
+            Root::Folder(canonical),
+        ))
     }
 
     async fn container(host: &Host, plan: &CreatePlan, id: &str) -> Result<Self> {
@@ -127,7 +154,9 @@ impl Subject {
             mut config,
             snapshot_key,
         } = found.map_err(|fault| unknown_container(fault, namespace, id))?;
-        let (included, warnings) = choose_mounts(&config, &plan.include_mounts)?;
+        let told = attached::leave_out(host, namespace, &mut config)?;
+        let (included, mut warnings) = choose_mounts(&config, &plan.include_mounts)?;
+        warnings.extend(told);
         let root = if snapshot_key.is_empty() {
             without_snapshot(host, plan, &mut config)?
         } else {

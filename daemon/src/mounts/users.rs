@@ -22,13 +22,14 @@ impl Users {
         }
     }
 
-    /// Containers and folders; mounts that linger have users of whom nothing is known.
+    /// Containers and folders; mounts that linger have users of whom nothing is known, and to be a version of a volume takes no mount.
     pub(super) async fn count(&self, places: &Arc<Places>) -> Result<usize> {
         let (catalogue, snapshot) = (self.catalogue.clone(), self.snapshot);
         let users = blocking(move || catalogue.attachments(&snapshot)).await?;
         let known = |user: &&Attachment| match user {
             Attachment::Container(..) => true,
             Attachment::Folder(path) => places.lingering_at(path).is_none(),
+            Attachment::Volume(..) => false,
         };
         Ok(users.iter().filter(known).count())
     }

@@ -14,7 +14,8 @@ use snap_api::{
     SnapshotDetail, SnapshotView, Snapshotd, StatsRequest, Status, StatusRequest, TagRequest,
     TemplateBuildRequest, TemplatePlan, TemplateRequest, TemplateView, TrashEmptied,
     TrashEmptyRequest, TrashView, TreeEntry, TreeRequest, TtlRequest, UndeleteRequest, Undeleted,
-    UnmountRequest, UpgradeMountsRequest, Verdict, VerifyRequest, VersionView,
+    UnmountRequest, UpgradeMountsRequest, Verdict, VerifyRequest, VersionView, VolumeChangeRequest,
+    VolumeRequest, VolumeView,
 };
 use tarpc::context::Context;
 use tracing::debug;
@@ -22,7 +23,7 @@ use tracing::debug;
 use super::{
     autos, browse,
     calls::{Answer, Api},
-    changes, listing, naming, parse, policies, retention, templates, trash, tree, work,
+    changes, listing, naming, parse, policies, retention, templates, trash, tree, volumes, work,
 };
 use crate::{backup, collect, containers, doctor, error::Result, mounts, status};
 
@@ -35,7 +36,27 @@ macro_rules! questions {
     )*};
 }
 
+/// The same of recipes that decide by who asks.
+macro_rules! works {
+    ($($call:ident($request:ty) -> $answer:ty = $verb:literal, $recipe:path;)*) => {$(
+        async fn $call(self, _: Context, request: $request) -> Answer<$answer> {
+            let peer = self.peer;
+            self.ask($verb, move |host| async move { $recipe(&host, peer, request).await }).await
+        }
+    )*};
+}
+
 impl Snapshotd for Api {
+    works! {
+        create_start(CreateRequest) -> JobStarted = "create", work::create;
+        restore_start(RestoreRequest) -> JobStarted = "restore", work::restore;
+        copy_start(CopyRequest) -> JobStarted = "copy", work::copy;
+        create_forecast(CreateRequest) -> Forecast = "forecast", work::forecast;
+        template_plan(TemplateBuildRequest) -> TemplatePlan = "template-plan", templates::plan;
+        template_build_start(TemplateBuildRequest) -> JobStarted = "build", templates::build;
+        volume_change_start(VolumeChangeRequest) -> JobStarted = "volume-change", volumes::change;
+    }
+
     questions! {
         list(ListRequest) -> Page<SnapshotView> = "list", listing::snapshots;
         show(ReferenceRequest) -> SnapshotDetail = "show", browse::show;
@@ -47,6 +68,8 @@ impl Snapshotd for Api {
         auto_list(ListRequest) -> Page<AutoView> = "autos", autos::list;
         template_list(ListRequest) -> Page<TemplateView> = "templates", templates::list;
         template_show(TemplateRequest) -> TemplateView = "template", templates::show;
+        volume_list(ListRequest) -> Page<VolumeView> = "volumes", volumes::list;
+        volume_show(VolumeRequest) -> VolumeView = "volume", volumes::show;
     }
 
     async fn hello(self, _: Context, request: HelloRequest) -> Answer<Hello> {
@@ -66,30 +89,6 @@ impl Snapshotd for Api {
         let message = format!("snapshotd speaks protocol {PROTOCOL_MAJOR}, the client {major}");
         let hint = format!("Use the snapctl of snapshotd {}", env!("CARGO_PKG_VERSION"));
         Err(ErrorReport::new(ErrorCode::Unavailable, "protocol-version", message).hint(hint))
-    }
-
-    async fn create_start(self, _: Context, request: CreateRequest) -> Answer<JobStarted> {
-        let peer = self.peer;
-        self.ask("create", move |host| async move {
-            work::create(&host, peer, request).await
-        })
-        .await
-    }
-
-    async fn restore_start(self, _: Context, request: RestoreRequest) -> Answer<JobStarted> {
-        let peer = self.peer;
-        self.ask("restore", move |host| async move {
-            work::restore(&host, peer, request).await
-        })
-        .await
-    }
-
-    async fn copy_start(self, _: Context, request: CopyRequest) -> Answer<JobStarted> {
-        let peer = self.peer;
-        self.ask("copy", move |host| async move {
-            work::copy(&host, peer, request).await
-        })
-        .await
     }
 
     async fn verify_start(self, _: Context, request: VerifyRequest) -> Answer<JobStarted> {
@@ -241,14 +240,6 @@ impl Snapshotd for Api {
         .await
     }
 
-    async fn create_forecast(self, _: Context, request: CreateRequest) -> Answer<Forecast> {
-        let peer = self.peer;
-        self.ask("forecast", move |host| async move {
-            work::forecast(&host, peer, request).await
-        })
-        .await
-    }
-
     async fn memory_contents(
         self,
         _: Context,
@@ -371,18 +362,6 @@ impl Snapshotd for Api {
         .await
     }
 
-    async fn template_plan(
-        self,
-        _: Context,
-        request: TemplateBuildRequest,
-    ) -> Answer<TemplatePlan> {
-        let peer = self.peer;
-        self.ask("template-plan", move |host| async move {
-            templates::plan(&host, peer, request).await
-        })
-        .await
-    }
-
     async fn trash_empty(self, _: Context, request: TrashEmptyRequest) -> Answer<TrashEmptied> {
         let subject = match request.references.is_empty() {
             true => "all".to_owned(),
@@ -394,22 +373,18 @@ impl Snapshotd for Api {
         .await
     }
 
-    async fn template_build_start(
-        self,
-        _: Context,
-        request: TemplateBuildRequest,
-    ) -> Answer<JobStarted> {
-        let peer = self.peer;
-        self.ask("build", move |host| async move {
-            templates::build(&host, peer, request).await
-        })
-        .await
-    }
-
     async fn template_remove(self, _: Context, request: TemplateRequest) -> Answer<TemplateView> {
         let subject = request.name.clone();
         self.change("template-remove", &subject, |host| async move {
             templates::remove(&host, &request).await
+        })
+        .await
+    }
+
+    async fn volume_remove(self, _: Context, request: VolumeRequest) -> Answer<VolumeView> {
+        let subject = request.name.clone();
+        self.change("volume-remove", &subject, |host| async move {
+            volumes::remove(&host, &request).await
         })
         .await
     }

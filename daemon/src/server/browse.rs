@@ -169,6 +169,9 @@ fn detail(
                 detail.used_by.push(format!("{namespace}/{id}"));
             }
             Attachment::Folder(path) => detail.mounted_at.push(WirePath::from(&*path)),
+            Attachment::Volume(namespace, name) => {
+                detail.used_by.push(format!("volume {namespace}/{name}"));
+            }
         }
     }
     let Some(manifest) = manifest else {

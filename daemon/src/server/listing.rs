@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use snap_api::{ListRequest, Page, SnapshotView};
-use snap_store::{Catalogue, Namespace, STEP_LABEL, SnapshotId, SnapshotRecord};
+use snap_store::{Catalogue, Namespace, STEP_LABEL, SnapshotId, SnapshotRecord, VOLUME_LABEL};
 
 use super::{
     filter::Filters,
@@ -83,9 +83,10 @@ pub(super) async fn snapshots(host: &Host, request: &ListRequest) -> Result<Page
 }
 
 impl Wanted {
-    /// What passes. Results of steps of templates are shown to whoever asks for their label alone.
+    /// What passes. Results of steps of templates and versions of volumes are shown to whoever asks for their label alone.
     fn shows(&self, record: &SnapshotRecord) -> bool {
-        let is_hidden = record.labels.contains_key(STEP_LABEL) && !self.filters.ask_for(STEP_LABEL);
+        let hides = |label| record.labels.contains_key(label) && !self.filters.ask_for(label);
+        let is_hidden = hides(STEP_LABEL) || hides(VOLUME_LABEL);
         !is_hidden && self.filters.pass(record, self.now)
     }
 

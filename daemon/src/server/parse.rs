@@ -13,7 +13,9 @@ use snap_api::{
     CollectRequest, ErrorCode, ErrorReport, ListRequest, MAX_PAGE_ITEMS, NetworkChoice, Ttl,
     WirePath,
 };
-use snap_store::{EntryName, Namespace, Reference, STEP_LABEL, SnapshotName};
+use snap_store::{
+    EntryName, Namespace, Reference, STEP_LABEL, SnapshotName, VOLUME_LABEL, VOLUME_VERSION_LABEL,
+};
 
 use crate::{
     collect::{CollectPlan, Reason},
@@ -123,9 +125,10 @@ pub(super) fn labels(labels: &BTreeMap<String, String>) -> Result<()> {
 pub(super) fn label_key(key: &str) -> Result<()> {
     let is_key =
         (1..=MAX_LABEL_KEY_BYTES).contains(&key.len()) && !key.chars().any(char::is_control);
-    if key == STEP_LABEL {
-        let message =
-            format!("`{key}` is the daemon's own label, for the results of steps of templates");
+    if [STEP_LABEL, VOLUME_LABEL, VOLUME_VERSION_LABEL].contains(&key) {
+        let message = format!(
+            "`{key}` is the daemon's own label, for the results of steps of templates and for volumes"
+        );
         return Err(usage("invalid-labels", message));
     }
     if is_key {
@@ -298,6 +301,30 @@ pub(super) fn destinations(paths: Vec<String>) -> Result<Vec<String>> {
     }
     let message = "Bind mounts are named by their destination: an absolute path in the container";
     Err(usage("invalid-mount", message))
+}
+
+/// Where something is mounted in a container: below its root, and not among what the kernel shows it.
+pub(super) fn mount_point(path: &str) -> Result<String> {
+    const KERNELS: [&str; 3] = ["/proc", "/sys", "/dev"];
+    let point = PathBuf::from(path);
+    let is_normal = |part| matches!(part, Component::RootDir | Component::Normal(_));
+    let is_point = path.starts_with('/')
+        && path.len() <= MAX_PATH_BYTES
+        && !path.contains(char::is_control)
+        && point.file_name().is_some()
+        && point.components().all(is_normal)
+        && !KERNELS.iter().any(|folder| point.starts_with(folder));
+    let text = point.components().collect::<PathBuf>().into_os_string();
+    match text.into_string() {
+        Ok(text) if is_point => Ok(text),
+        _ => {
+            let shown: String = path.escape_debug().take(200).collect();
+            let message = format!(
+                "`{shown}` is no place to mount something: an absolute path without `.` and `..`, not `/`, and not below /proc, /sys or /dev"
+            );
+            Err(usage("invalid-mount", message))
+        }
+    }
 }
 
 /// A program of a container, as the container sees it.

@@ -161,6 +161,9 @@ fn held_by(obstacle: &Obstacle) -> HeldBy {
         Obstacle::User(Attachment::Folder(path)) => {
             (HoldKind::Folder, Some(path.display().to_string()))
         }
+        Obstacle::User(Attachment::Volume(namespace, name)) => {
+            (HoldKind::Volume, Some(format!("{namespace}/{name}")))
+        }
         Obstacle::State(state) => (HoldKind::State, Some(state.as_str().to_owned())),
         Obstacle::Changed => (HoldKind::Changed, None),
     };

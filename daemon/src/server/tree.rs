@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use snap_api::{DiffEntry, DiffKind, DiffRequest, Page, TreeEntry, TreeRequest, WirePath};
 use snap_fs::diff::{Change, Difference};
-use snap_store::{DeviceNumber, EntryName, Located, Manifest, Node, Store, TreeReader};
+use snap_store::{Content, DeviceNumber, EntryName, Located, Manifest, Node, Store, TreeReader};
 
 use super::{
     browse::active,
@@ -131,6 +131,7 @@ fn view(path: WirePath, located: &Located) -> TreeEntry {
         size,
         modified_at: clock::rfc3339_nanos(entry.meta.modified),
         target,
+        digest: digest(&entry.node),
         device,
         xattrs: entry
             .meta
@@ -138,6 +139,19 @@ fn view(path: WirePath, located: &Located) -> TreeEntry {
             .iter()
             .map(|xattr| WirePath::new(&*xattr.name))
             .collect(),
+    }
+}
+
+/// A file's content by its digest: that of its only chunk, or of the list of its extents.
+fn digest(node: &Node) -> Option<String> {
+    let Node::File { content, .. } = node else {
+        return None;
+    };
+    match content {
+        Content::Hole => None,
+        Content::Chunk(digest) | Content::List(digest) | Content::SparseList(digest) => {
+            Some(digest.to_string())
+        }
     }
 }
 

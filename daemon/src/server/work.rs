@@ -18,7 +18,7 @@ use snap_api::{
 use snap_fs::verify::Depth;
 use snap_store::{EntryName, MemoryMark, Namespace, SnapshotId, TEMPLATE_LABEL, TreeReader};
 
-use super::{browse::active, parse, peer::Peer, trash};
+use super::{browse::active, parse, peer::Peer, trash, volumes};
 use crate::{
     blocking, clock,
     create::{self, CreatePlan, CreateSource},
@@ -56,6 +56,8 @@ pub(super) async fn create(
         subject: match &plan.source {
             CreateSource::Container(id) | CreateSource::AtRest(id) => id.clone(),
             CreateSource::Path(path) => path.display().to_string(),
+            CreateSource::Layer(layer) => layer.source.clone(),
+            CreateSource::Merge(trees) => trees.source.clone(),
         },
         snapshot: Some(plan.id),
         key,
@@ -229,6 +231,7 @@ async fn restore_plan(
         network,
         keep_mounts,
         drop_mounts,
+        attach: volumes::attaching(host, namespace, request.attach).await?,
     })
 }
 

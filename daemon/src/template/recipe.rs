@@ -6,8 +6,8 @@ use snap_api::{ErrorCode, ErrorReport, PlannedStep, Step, TemplatePlan};
 use snap_fs::capture::Exclude;
 use snap_store::{Namespace, Reference, SnapshotName, SnapshotRecord};
 
-use super::{BuildPlan, image::Image, key, registry, transfer, usable};
-use crate::{blocking, error::Result, host::Host, jobs::JobHandle};
+use super::{BuildPlan, image::Image, key, registry, usable};
+use crate::{blocking, error::Result, host::Host, jobs::JobHandle, transfer};
 
 /// Digits of a commit in the tag of a version.
 const SHORT_COMMIT: usize = 12;

@@ -16,7 +16,7 @@ use snap_store::{
 };
 use tracing::warn;
 
-use super::{BuildPlan, cancelled, image::Image, output::Output, recipe::Work, transfer, users};
+use super::{BuildPlan, cancelled, image::Image, output::Output, recipe::Work, users};
 use crate::{
     blocking, clock,
     containerd::NewContainer,
@@ -26,6 +26,7 @@ use crate::{
     jobs::JobHandle,
     restore::{ORIGIN_LABEL, SNAPSHOT_LABEL, folders},
     spec::{self, SpecPlan},
+    transfer,
 };
 
 /// How long one step may take.
@@ -152,7 +153,7 @@ impl Stage {
         let owner = self.owner(work.step.user.as_deref()).await?;
         let copied =
             blocking(move || transfer::copy(&from, &exclude, (&rootfs, &to), owner, &job)).await?;
-        match expected.is_none_or(|expected| expected == copied) {
+        match expected.is_none_or(|expected| expected == copied.digest) {
             true => Ok(()),
             false => {
                 let message = "what it copies was changed meanwhile";

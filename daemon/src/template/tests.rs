@@ -10,8 +10,8 @@ use snap_api::ErrorReport;
 use snap_fs::capture::Exclude;
 use snap_store::TemplateRecord;
 
-use super::{key, registry, transfer, users};
-use crate::{fixture, jobs::JobHandle, repair::marks::Mark};
+use super::{key, registry, users};
+use crate::{fixture, jobs::JobHandle, repair::marks::Mark, transfer};
 
 fn source(folder: &Path) {
     fs::create_dir_all(folder.join("a/b")).unwrap();
@@ -59,7 +59,7 @@ fn what_is_copied_has_the_digest_and_nothing_of_the_hosts_rights() {
         (7, 8),
         &job,
     );
-    assert_eq!(copied.unwrap(), digest(from.path(), &[]));
+    assert_eq!(copied.unwrap().digest, digest(from.path(), &[]));
     let app = root.path().join("srv/app");
     assert_eq!(fs::read_to_string(app.join("a/file")).unwrap(), "content");
     assert_eq!(fs::read_to_string(app.join("a/mine")).unwrap(), "stays");

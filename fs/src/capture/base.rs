@@ -69,7 +69,8 @@ impl<'r, 'a> Cursor<'r, 'a> {
         })
     }
 
-    fn peek(&mut self) -> Result<Option<&Located>> {
+    /// The next entry, which stays the next.
+    pub(super) fn peek(&mut self) -> Result<Option<&Located>> {
         if self.batch.len() == 0
             && let Some(BaseFolder { tree, position }) = self.folder
         {

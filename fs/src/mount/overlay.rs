@@ -53,6 +53,26 @@ pub fn mount_overlay_restricted(
     )
 }
 
+/// The same as the last, and nobody can write to it through this mount or one that is bound to it.
+///
+/// # Errors
+/// As `mount_overlay`.
+pub fn mount_overlay_read_only(
+    target: &Path,
+    lower: &[&Path],
+    upper: &Path,
+    work: &Path,
+) -> Result<()> {
+    let layers = Layers { lower, upper, work };
+    layers.mount(
+        target,
+        MountAttrFlags::MOUNT_ATTR_NOSUID
+            | MountAttrFlags::MOUNT_ATTR_NODEV
+            | MountAttrFlags::MOUNT_ATTR_RDONLY,
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_RDONLY,
+    )
+}
+
 #[derive(Clone, Copy)]
 struct Layers<'a> {
     lower: &'a [&'a Path],

@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::{
     Begun, Catalogue, Failure, Force, MemoryMark, MoveCause, SnapshotRecord, SnapshotState, Stay,
-    lookup, naming, quota, rows, trash, users, versions,
+    lookup, naming, quota, rows, trash, users, versions, volumes,
 };
 use crate::{
     error::{Error, Result},
@@ -95,6 +95,7 @@ impl Catalogue {
                 return Ok(());
             }
             add(transaction, &described(manifest), SnapshotState::Active)?;
+            volumes::adopt(transaction, manifest)?;
             let Some(name) = &manifest.name else {
                 return Ok(());
             };

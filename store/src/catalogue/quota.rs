@@ -11,7 +11,7 @@ use crate::{
 /// What the snapshots of a namespace come to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Held {
-    /// Those that are Creating or Active, without the results of steps of builds.
+    /// Those that are Creating or Active, without the results of steps of builds and the versions of volumes.
     pub snapshots: u64,
     /// What these and those in the trash added to the store when they were made.
     pub stored_bytes: u64,
@@ -39,7 +39,8 @@ impl Catalogue {
 pub(super) fn held(transaction: &Transaction<'_>, namespace: &Namespace) -> Result<Held, Failure> {
     // A sum of integers that is none is an error of SQLite; one of reals is not, and as good as unlimited then.
     let sql =
-        "SELECT count(*) FILTER (WHERE json_extract(labels, '$.\"snapshotd.io/step\"') IS NULL),
+        "SELECT count(*) FILTER (WHERE json_extract(labels, '$.\"snapshotd.io/step\"') IS NULL
+                                  AND json_extract(labels, '$.\"snapshotd.io/volume\"') IS NULL),
                CAST(total(stored_bytes) AS INTEGER) FROM snapshots
                WHERE namespace = ? AND state IN ('creating', 'active')";
     let found = rows::collect(transaction, sql, [namespace.as_str()], |row| {

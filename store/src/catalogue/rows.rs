@@ -20,7 +20,8 @@ const COLUMNS: &str = "id, namespace, state, reason, labels, source, is_containe
     (SELECT group_concat(name || ':' || version, ' ') FROM versions WHERE versions.snapshot = snapshots.id),
     is_pinned, unused_seconds,
     EXISTS (SELECT 1 FROM containers WHERE containers.snapshot = snapshots.id)
-        OR EXISTS (SELECT 1 FROM mounts WHERE mounts.snapshot = snapshots.id),
+        OR EXISTS (SELECT 1 FROM mounts WHERE mounts.snapshot = snapshots.id)
+        OR EXISTS (SELECT 1 FROM attached WHERE attached.ground = snapshots.id),
     unused_since, memory_bytes, memory_failure";
 
 /// The snapshots that `rest` (everything after FROM) selects.

@@ -16,6 +16,7 @@ mod trash;
 mod unused;
 mod users;
 mod vfs;
+mod volumes;
 
 use std::{fs, path::Path};
 

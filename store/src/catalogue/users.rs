@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Row, Transaction, params};
 
 use super::{
-    Attachment, Catalogue, ContainerRecord, Failure, MountRecord, SnapshotState,
+    Attachment, Catalogue, ContainerRecord, Failure, MountRecord, SnapshotState, attached,
     lifecycle::require, naming, rows, trash,
 };
 use crate::{
@@ -67,6 +67,7 @@ impl Catalogue {
             for snapshot in found.iter().filter_map(|record| record.snapshot.as_ref()) {
                 naming::touch(transaction, snapshot, now)?;
             }
+            attached::touch_grounds(transaction, (namespace, id), now)?;
             let removed = transaction.execute(
                 "DELETE FROM containers WHERE namespace = ? AND id = ?",
                 [namespace.as_str(), id],
@@ -152,7 +153,10 @@ fn add_mount(transaction: &Transaction<'_>, record: &MountRecord) -> Result<(), 
 }
 
 /// `Busy` unless a snapshot is Active or in the trash, where whoever uses it keeps it.
-fn require_usable(transaction: &Transaction<'_>, id: &SnapshotId) -> Result<(), Failure> {
+pub(super) fn require_usable(
+    transaction: &Transaction<'_>,
+    id: &SnapshotId,
+) -> Result<(), Failure> {
     match trash::holds(transaction, id)? {
         true => Ok(()),
         false => require(transaction, id, &[SnapshotState::Active]),
@@ -199,7 +203,9 @@ pub(super) fn of(
     let mounts = mounts
         .into_iter()
         .map(|record| Attachment::Folder(record.path));
-    Ok(containers.chain(mounts).collect())
+    let mut users: Vec<_> = containers.chain(mounts).collect();
+    users.extend(attached::users(transaction, id)?);
+    Ok(users)
 }
 
 fn container(row: &Row<'_>) -> Result<ContainerRecord, Failure> {

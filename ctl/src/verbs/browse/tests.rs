@@ -6,6 +6,7 @@ use super::*;
 
 fn entry(kind: &str, mode: &str) -> TreeEntry {
     TreeEntry {
+        digest: None,
         path: WirePath::new("/x"),
         kind: kind.to_owned(),
         mode: mode.to_owned(),

@@ -113,6 +113,7 @@ async fn others_than_root_do_not_reach_into_the_host() {
         drop_mounts: Vec::new(),
         from_trash: false,
         command: Vec::new(),
+        attach: Vec::new(),
         idempotency_key: None,
     };
     assert_eq!(

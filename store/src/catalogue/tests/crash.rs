@@ -14,7 +14,7 @@ use crate::disk::doubles::{Outcome, conclude, seeds};
 pub(super) type Change = fn(&Catalogue) -> Result<()>;
 
 /// Every change there is, each of which succeeds on what [`prepared`] makes.
-pub(super) const CHANGES: [(&str, Change); 42] = [
+pub(super) const CHANGES: [(&str, Change); 48] = [
     ("insert", |it| it.insert(&record(id(9), 90), LIMIT)),
     ("activate", |it| {
         it.activate(&manifest(id(2), 20, Some("app:v2"))).map(drop)
@@ -77,6 +77,29 @@ pub(super) const CHANGES: [(&str, Change); 42] = [
     }),
     ("remove-template", |it| {
         it.remove_template(&namespace(), &"old".parse()?).map(drop)
+    }),
+    ("add-volume", |it| {
+        let first = volumes::version(1, 16);
+        it.add_volume(&namespace(), &"new".parse()?, &first, LIMIT)
+    }),
+    ("add-volume-version", |it| {
+        let next = volumes::version(2, 16);
+        it.add_volume_version(&namespace(), &"spare".parse()?, &next, None)
+    }),
+    ("thin-volume", |it| {
+        it.thin_volume(&namespace(), &"data".parse()?, 1)
+    }),
+    ("remove-volume", |it| {
+        it.remove_volume(&namespace(), &"spare".parse()?).map(drop)
+    }),
+    ("attach", |it| {
+        let spare = [volumes::attaching("spare", "/spare")];
+        it.attach((&namespace(), "old"), &spare).map(drop)
+    }),
+    ("reground", |it| {
+        let mut attached = it.attached(&namespace(), "old")?.remove(0);
+        attached.generation += 1;
+        it.reground(&attached, NOW)
     }),
     ("pin", |it| it.pin(&id(3))),
     ("unpin", |it| it.unpin(&id(6))),
@@ -175,6 +198,7 @@ pub(super) fn prepared(folder: &Path) -> Catalogue {
         .insert_container(&container("old", id(6)))
         .unwrap();
     catalogue.insert_mount(&mount("/mnt/old", id(6))).unwrap();
+    volumes::prepare(&catalogue);
     catalogue
 }
 
@@ -196,6 +220,8 @@ pub(super) fn told(catalogue: &Catalogue) -> String {
     let restores = (
         catalogue.restores().unwrap(),
         catalogue.autos(None).unwrap(),
+        catalogue.volumes(None).unwrap(),
+        catalogue.all_attached().unwrap(),
     );
     format!("{list:?} {users:?} {others:?} {names:?} {trash:?} {restores:?}")
 }

@@ -1,4 +1,4 @@
-//! Files of the host to a stage: their digest, and copies of them.
+//! Files of the host to a stage of a template or of a volume: their digest, and copies of them.
 //!
 //! The source is walked by descriptors, folder by folder, and no link in it is followed; what is written goes below the stage's root, in
 //! which links cannot lead outside, and nothing runs there meanwhile. Both walks are one, so that what is copied is what was digested.
@@ -20,9 +20,8 @@ use rustix::{
 use sha2::{Digest, Sha256};
 use snap_api::{ErrorCode, ErrorReport};
 use snap_fs::capture::Exclude;
-use snap_store::Progress;
+use snap_store::{Error as StoreError, Progress};
 
-use super::{cancelled, key::hex};
 use crate::{
     error::{Error, Result},
     jobs::JobHandle,
@@ -37,25 +36,36 @@ const BUFFER_BYTES: usize = 256 << 10;
 const MODE_BITS: u32 = 0o1777;
 
 /// The digest of a file or folder: names, kinds, modes, contents and targets of links.
-pub(super) fn digest(from: &Path, exclude: &Exclude, job: &JobHandle) -> Result<String> {
-    walk(from, exclude, None, job)
+pub(crate) fn digest(from: &Path, exclude: &Exclude, job: &JobHandle) -> Result<String> {
+    Ok(walk(from, exclude, None, job)?.digest)
 }
 
-/// Copies a file or folder to the path `to` below a root, for this owner, and returns its digest. A folder that is there takes up what is
+/// Copies a file or folder to the path `to` below a root, for this owner. A folder that is there takes up what is
 /// copied; anything else that is in the way is replaced.
-pub(super) fn copy(
+pub(crate) fn copy(
     from: &Path,
     exclude: &Exclude,
     (rootfs, to): (&Path, &str),
     owner: (u32, u32),
     job: &JobHandle,
-) -> Result<String> {
+) -> Result<Copied> {
     let root = File::open(rootfs).map_err(Error::io("open", rootfs))?;
     let to = Path::new(to);
     let folder = ensure_parents(root.as_fd(), to)?;
     let name = to.file_name().unwrap_or_default().as_bytes().to_vec();
     let sink = Sink { owner };
     walk(from, exclude, Some((&sink, folder.as_fd(), &name)), job)
+}
+
+/// What was copied.
+#[derive(Clone, Debug)]
+pub(crate) struct Copied {
+    /// As [`digest`] has it.
+    pub(crate) digest: String,
+    /// Regular files.
+    pub(crate) files: u64,
+    /// Their bytes.
+    pub(crate) bytes: u64,
 }
 
 /// Where a walk writes to.
@@ -72,10 +82,12 @@ struct Walk<'a> {
     job: &'a JobHandle,
     hash: Sha256,
     entries: u64,
+    files: u64,
+    bytes: u64,
     buffer: Vec<u8>,
 }
 
-fn walk(from: &Path, exclude: &Exclude, to: Option<Place<'_>>, job: &JobHandle) -> Result<String> {
+fn walk(from: &Path, exclude: &Exclude, to: Option<Place<'_>>, job: &JobHandle) -> Result<Copied> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let opened =
         rustix::fs::open(from, flags, Mode::empty()).map_err(|error| not_there(from, error))?;
@@ -85,6 +97,8 @@ fn walk(from: &Path, exclude: &Exclude, to: Option<Place<'_>>, job: &JobHandle) 
         job,
         hash: Sha256::new(),
         entries: 0,
+        files: 0,
+        bytes: 0,
         buffer: vec![0; BUFFER_BYTES],
     };
     let about = rustix::fs::fstat(&opened).map_err(|error| walk.failed("look at", b"", error))?;
@@ -93,7 +107,12 @@ fn walk(from: &Path, exclude: &Exclude, to: Option<Place<'_>>, job: &JobHandle) 
         FileType::RegularFile => walk.file(opened, &about, b"", to)?,
         _ => return Err(walk.strange(b"")),
     }
-    Ok(hex(&walk.hash.finalize()))
+    let digest = walk.hash.finalize();
+    Ok(Copied {
+        digest: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        files: walk.files,
+        bytes: walk.bytes,
+    })
 }
 
 impl Walk<'_> {
@@ -215,10 +234,12 @@ impl Walk<'_> {
                 written.map_err(|error| self.failed("copy", path, error))?;
             }
             if self.job.is_cancelled() {
-                return Err(cancelled());
+                return Err(StoreError::Cancelled.into());
             }
         }
         self.put(&content.finalize());
+        self.files += 1;
+        self.bytes += bytes;
         self.job.advance(1, bytes);
         match (to, made) {
             (Some((sink, _, _)), Some(made)) => self.dress(sink, &made.into(), about, path),

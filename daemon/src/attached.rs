@@ -1,0 +1,295 @@
+//! What restored containers have mounted beside their roots: volumes, and folders of snapshots.
+//!
+//! ```text
+//! CONTAINER/volumes/PLACE/GENERATION/{upper,work}   what the container has written
+//!                         GENERATION/rootfs         an overlay of that over the ground, a snapshot's mount
+//!                         frame                     the overlay is bound on it; runc binds it into the container
+//! ```
+//!
+//! The frame is what the container's spec names, so it stays; what is on it can be exchanged: a new ground is a new generation with an
+//! upper folder of its own. The catalogue says which generation counts, and what is mounted is brought to that, at each start too.
+
+use std::{
+    fs,
+    os::unix::ffi::OsStrExt,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde_json::{Value, json};
+use snap_api::{AttachedView, ErrorCode, ErrorReport};
+use snap_fs::mount;
+use snap_store::{
+    AttachedRecord, ContainerConfig, ContainerRecord, Error as StoreError, Meta, MountRecord,
+    Namespace, Node, Result as StoreResult, Store, TreeReader,
+};
+
+use crate::{
+    blocking,
+    error::Result,
+    files,
+    host::Host,
+    restore::folders::{self, ROOTFS, UPPER, WORK},
+    turns::Turn,
+};
+
+/// Folder of a container in which all of this lies.
+const FOLDER: &str = "volumes";
+const FRAME: &str = "frame";
+
+/// The folders of one thing that a container has mounted.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    folder: PathBuf,
+    generation: u64,
+}
+
+impl Place {
+    pub(crate) fn of(host: &Host, record: &AttachedRecord) -> Self {
+        let container = crate::containers::folder(host, &record.namespace, &record.container);
+        Self {
+            folder: container.join(FOLDER).join(record.place.to_string()),
+            generation: record.generation,
+        }
+    }
+
+    pub(crate) fn layers(&self) -> PathBuf {
+        self.folder.join(self.generation.to_string())
+    }
+
+    pub(crate) fn upper(&self) -> PathBuf {
+        self.layers().join(UPPER)
+    }
+
+    pub(crate) fn merged(&self) -> PathBuf {
+        self.layers().join(ROOTFS)
+    }
+
+    pub(crate) fn frame(&self) -> PathBuf {
+        self.folder.join(FRAME)
+    }
+}
+
+/// Mounts what the container is to have, unless it is mounted already.
+pub(crate) async fn stand(host: &Host, record: &ContainerRecord) -> Result<()> {
+    let (catalogue, key) = (
+        Arc::clone(&host.catalogue),
+        (record.namespace.clone(), record.id.clone()),
+    );
+    for one in blocking(move || catalogue.attached(&key.0, &key.1)).await? {
+        ensure_layers(host, &one).await?;
+        let (place, catalogue) = (Place::of(host, &one), Arc::clone(&host.catalogue));
+        blocking(move || {
+            show(&place)?;
+            // A reload that is under way, or was cut off, has its new ground there, with a record.
+            let is_held = |record: &MountRecord| record.path.starts_with(&place.folder);
+            match catalogue.mounts()?.iter().any(is_held) {
+                true => Ok(()),
+                false => forget_others(&place),
+            }
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// A container's turn: what it has mounted is not exchanged while its task is started.
+pub(crate) async fn turn(host: &Host, namespace: &Namespace, container: &str) -> Turn {
+    // No volume has such a name.
+    let key = (namespace.clone(), format!("/{container}"));
+    host.volumes.wait(&key).await
+}
+
+/// Mounts the overlay of the record's generation where nothing of the container sees it yet.
+pub(crate) async fn ensure_layers(host: &Host, record: &AttachedRecord) -> Result<()> {
+    let ground = host.mounts.ensure(host, &record.ground).await?;
+    let (place, record, store) = (Place::of(host, record), record.clone(), host.store.clone());
+    blocking(move || {
+        let lower = match record.subfolder.is_empty() {
+            true => ground,
+            false => ground.join(std::ffi::OsStr::from_bytes(&record.subfolder)),
+        };
+        if !place.upper().exists() {
+            folders::make(&place.layers(), &top_meta(store, &record)?)?;
+        }
+        if mount::is_mounted(&place.merged())? {
+            if fs::read_dir(place.merged()).is_ok() {
+                return Ok(());
+            }
+            mount::unmount(&place.merged())?;
+        }
+        let (upper, work) = (place.upper(), place.layers().join(WORK));
+        let mount_overlay = match record.is_read_only {
+            true => mount::mount_overlay_read_only,
+            false => mount::mount_overlay_restricted,
+        };
+        mount_overlay(&place.merged(), &[&lower], &upper, &work)
+    })
+    .await
+}
+
+/// The metadata of the folder that is mounted.
+fn top_meta(store: Store, record: &AttachedRecord) -> StoreResult<Meta> {
+    let manifest = store.manifest(&record.ground)?;
+    if record.subfolder.is_empty() {
+        return Ok(manifest.root_meta);
+    }
+    let names: Vec<&[u8]> = record.subfolder.split(|byte| *byte == b'/').collect();
+    let found = TreeReader::new(store, manifest.root).resolve(&names)?;
+    match found.map(|located| located.entry) {
+        Some(entry) if matches!(entry.node, Node::Directory(_)) => Ok(entry.meta.clone()),
+        _ => Err(StoreError::NotFound {
+            what: "Folder",
+            name: format!("/{}", record.subfolder.escape_ascii()),
+        }),
+    }
+}
+
+/// Has the frame show the overlay of the generation: what a task is bound that is started from now on. One that runs keeps what it has.
+pub(crate) fn show(place: &Place) -> StoreResult<()> {
+    let frame = place.frame();
+    files::ensure_folder(&frame, 0o700)?;
+    if mount::is_mounted(&frame)? {
+        let device = |path: &Path| {
+            let about = fs::metadata(path).map_err(StoreError::io("look at", path))?;
+            Ok::<_, StoreError>(about.dev())
+        };
+        if device(&frame)? == device(&place.merged())? {
+            return Ok(());
+        }
+        mount::unmount(&frame)?;
+    }
+    mount::mount_bind(&place.merged(), &frame)
+}
+
+/// Removes what other generations have left.
+pub(crate) fn forget_others(place: &Place) -> StoreResult<()> {
+    let kept = [place.layers(), place.frame()];
+    for entry in entries(&place.folder)? {
+        if !kept.contains(&entry) {
+            remove_layers(&entry)?;
+        }
+    }
+    Ok(())
+}
+
+/// Unmounts and removes the folder of one generation.
+pub(crate) fn remove_layers(layers: &Path) -> StoreResult<()> {
+    mount::unmount(&layers.join(ROOTFS))?;
+    files::remove_folder(layers)
+}
+
+/// Unmounts everything below the folder of a container whose end it is.
+pub(crate) fn unmount_all(container: &Path) -> StoreResult<()> {
+    for place in entries(&container.join(FOLDER))? {
+        let frame = place.join(FRAME);
+        while mount::is_mounted(&frame)? {
+            mount::unmount(&frame)?;
+        }
+        for layers in entries(&place)? {
+            mount::unmount(&layers.join(ROOTFS))?;
+        }
+    }
+    Ok(())
+}
+
+fn entries(folder: &Path) -> StoreResult<Vec<PathBuf>> {
+    match fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(StoreError::io("list", folder)(error)),
+        Ok(found) => found
+            .map(|entry| Ok(entry.map_err(StoreError::io("list", folder))?.path()))
+            .collect(),
+    }
+}
+
+/// Adds the mounts to a spec.
+///
+/// # Errors
+/// `mount-taken` when the spec has another mount at one of the destinations.
+pub(crate) fn add(spec: &mut Value, host: &Host, attached: &[AttachedRecord]) -> Result<()> {
+    let destinations: Vec<_> = attached
+        .iter()
+        .map(|one| one.destination.as_str())
+        .collect();
+    check(spec, &destinations)?;
+    let Some(mounts) = spec["mounts"].as_array_mut() else {
+        return Ok(());
+    };
+    for one in attached {
+        let access = if one.is_read_only { "ro" } else { "rw" };
+        mounts.push(json!({
+            "destination": one.destination,
+            "type": "bind",
+            "source": Place::of(host, one).frame(),
+            "options": ["rbind", "nosuid", "nodev", access],
+        }));
+    }
+    Ok(())
+}
+
+/// Refuses destinations that the spec has another mount at.
+pub(crate) fn check(spec: &Value, destinations: &[&str]) -> Result<()> {
+    let mounts = spec["mounts"].as_array().into_iter().flatten();
+    let taken: Vec<_> = mounts
+        .filter_map(|mount| mount["destination"].as_str())
+        .collect();
+    for destination in destinations {
+        if taken.iter().any(|taken| same_path(taken, destination)) {
+            let message = format!("The container has another mount at {destination}");
+            return Err(ErrorReport::new(ErrorCode::Conflict, "mount-taken", message)
+                .hint(format!(
+                    "Choose another path, or leave the other mount out with --drop-mount {destination}"
+                ))
+                .into());
+        }
+    }
+    Ok(())
+}
+
+/// Takes the mounts out of the configuration of a container that is captured: they are not part of it. Returns what there is to say.
+pub(crate) fn leave_out(
+    host: &Host,
+    namespace: &Namespace,
+    config: &mut ContainerConfig,
+) -> Result<Vec<String>> {
+    let attached = host.catalogue.attached(namespace, &config.id)?;
+    let mut told = Vec::with_capacity(attached.len());
+    for one in attached {
+        let source = Place::of(host, &one).frame();
+        let is_it = |mount: &Value| {
+            let text = |field: &str| mount[field].as_str().unwrap_or_default();
+            text("destination") == one.destination && Path::new(text("source")) == source
+        };
+        if let Some(mounts) = config.spec["mounts"].as_array_mut() {
+            mounts.retain(|mount| !is_it(mount));
+        }
+        let at = &one.destination;
+        told.push(match &one.volume {
+            Some(volume) => format!(
+                "The volume {} at {at} is not part of the snapshot",
+                volume.name()
+            ),
+            None => format!("The snapshot mounted at {at} is not part of this one"),
+        });
+    }
+    Ok(told)
+}
+
+fn same_path(one: &str, other: &str) -> bool {
+    Path::new(one)
+        .components()
+        .eq(Path::new(other).components())
+}
+
+/// As clients see it.
+pub(crate) fn view(record: &AttachedRecord) -> AttachedView {
+    AttachedView {
+        destination: record.destination.clone(),
+        volume: record.volume.as_ref().map(|name| name.name().to_owned()),
+        version: record.version,
+        snapshot: record.ground.to_string(),
+        read_only: record.is_read_only,
+    }
+}
