@@ -58,3 +58,50 @@ pub struct AutoView {
     #[serde(default)]
     pub failures: u64,
 }
+
+/// A container that is captured when it ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TriggerView {
+    /// containerd's namespace.
+    pub namespace: String,
+    /// The container.
+    pub container: String,
+    /// Upon which ends: `exit`, `stop`, `oom`; none when that is not wished any more.
+    pub on: Vec<String>,
+    /// The name that what is made is a version of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Who says so: `label`, or the path of a policy file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// What is wrong with the wish.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// Why it ended last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// When that was; RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<String>,
+    /// When the next snapshot is made; RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<String>,
+    /// No other is made before then; RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet_until: Option<String>,
+    /// How many ends wait for the one that is due.
+    #[serde(default)]
+    pub held_back: u64,
+    /// When one was last made or tried; RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_at: Option<String>,
+    /// What was made then; it may be gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_snapshot: Option<String>,
+    /// Why none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+    /// How many have failed since one was made.
+    #[serde(default)]
+    pub failures: u64,
+}

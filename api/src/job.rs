@@ -40,7 +40,7 @@ pub enum JobState {
 pub struct JobView {
     /// The job's id.
     pub job: String,
-    /// `create`, `restore`, `copy`, `verify`, `collect`, `repair`, `stats`, `build` or `volume`.
+    /// `create`, `restore`, `copy`, `verify`, `collect`, `repair`, `stats`, `build`, `volume` or `put`.
     pub kind: String,
     /// containerd's namespace.
     pub namespace: String,
@@ -57,12 +57,29 @@ pub struct JobView {
     pub ended_at: Option<String>,
     /// How far it is.
     pub progress: ProgressView,
+    /// At which attempt it is; absent while none has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetryView>,
     /// What came of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<JobOutcome>,
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorReport>,
+}
+
+/// A job that is tried again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryView {
+    /// The attempt that is under way, comes next, or was the last: 2 is the second.
+    pub attempt: u32,
+    /// How many there are at most.
+    pub max_attempts: u32,
+    /// Why the one before has failed.
+    pub reason: String,
+    /// When the next begins; absent once it has; RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_at: Option<String>,
 }
 
 /// How far a job is.

@@ -25,6 +25,13 @@ pub enum CreateSource {
     Container(String),
     /// A folder of the host; absolute.
     Path(WirePath),
+    /// A folder of a running container of the request's namespace.
+    Folder {
+        /// The container.
+        container: String,
+        /// The folder as the container sees it; absolute.
+        path: WirePath,
+    },
 }
 
 /// Whether memory is captured with the files.
@@ -177,6 +184,19 @@ pub struct CopyRequest {
     pub path: WirePath,
     /// Where to put it; absolute, its parent must exist, it itself must not, unless it is an empty folder.
     pub destination: WirePath,
+}
+
+/// Puts a file or a folder of the host into the next version of a name.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PutRequest {
+    /// containerd's namespace.
+    pub namespace: String,
+    /// What is put in; absolute.
+    pub source: WirePath,
+    /// The name, without tag; its newest version is what the new one is made of.
+    pub name: String,
+    /// Where to, in the new version; absolute. What is there is replaced, folders that are missing on the way are made.
+    pub path: WirePath,
 }
 
 /// Re-reads stored data against its digests.

@@ -4,7 +4,7 @@
 //! whatever becomes of the client, `job_wait` follows it and `job_cancel` ends it.
 
 use crate::{
-    auto::{AutoRequest, AutoSetRequest, AutoView},
+    auto::{AutoRequest, AutoSetRequest, AutoView, TriggerView},
     error::ErrorReport,
     event::{Events, EventsRequest},
     health::{DoctorReport, MountsUpgraded, Status},
@@ -15,9 +15,9 @@ use crate::{
     repair::RepairRequest,
     request::{
         ContainerRequest, CopyRequest, CreateRequest, DiffRequest, HelloRequest, JobRequest,
-        JobWaitRequest, LabelRequest, ListRequest, MountRequest, ReferenceRequest, RemoveRequest,
-        RestoreRequest, StatusRequest, TagRequest, TreeRequest, TtlRequest, UnmountRequest,
-        UpgradeMountsRequest, VerifyRequest,
+        JobWaitRequest, LabelRequest, ListRequest, MountRequest, PutRequest, ReferenceRequest,
+        RemoveRequest, RestoreRequest, StatusRequest, TagRequest, TreeRequest, TtlRequest,
+        UnmountRequest, UpgradeMountsRequest, VerifyRequest,
     },
     retention::{
         ForgetRequest, ForgetView, PolicyListRequest, PolicyRequest, PolicySetRequest, PolicyView,
@@ -157,4 +157,8 @@ pub trait Snapshotd {
     async fn volume_show(request: VolumeRequest) -> Answer<VolumeView>;
     /// Removes a volume with all its versions, for good.
     async fn volume_remove(request: VolumeRequest) -> Answer<VolumeView>;
+    /// Starts putting a file or a folder of the host into the next version of a name.
+    async fn put_start(request: PutRequest) -> Answer<JobStarted>;
+    /// Containers that are captured when they end, by namespace and id; without filters and orders.
+    async fn auto_triggers(request: ListRequest) -> Answer<Page<TriggerView>>;
 }

@@ -80,6 +80,9 @@ pub struct SnapshotView {
     pub source: String,
     /// True when it holds a container, false when a folder.
     pub is_container: bool,
+    /// The folder of a container it was made from; absent for a whole container and for a folder of the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_folder: Option<ContainerFolder>,
     /// The image the container was made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
@@ -116,6 +119,15 @@ pub struct SnapshotView {
     /// The memory of its processes, when it was wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemoryView>,
+}
+
+/// A folder of a container that was captured by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerFolder {
+    /// The container.
+    pub container: String,
+    /// The folder, as it was asked for; where it is not UTF-8, as people read it.
+    pub path: String,
 }
 
 /// What became of the memory of a container's processes. A snapshot that holds it holds every secret they had in it.

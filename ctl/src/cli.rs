@@ -160,6 +160,9 @@ async fn ask(global: &Global, screen: Screen, verb: Verb) -> Result<(), Failure>
     if let Verb::Version(_) = verb {
         return generate::version(screen, &socket).await;
     }
+    if let Verb::Copy(args) = &verb {
+        args.clone().copying()?;
+    }
     let session = Session::open(&socket, global.namespace.clone(), screen).await?;
     let done = dispatch(&session, verb).await;
     session.screen.flush()?;

@@ -38,6 +38,8 @@ pub(crate) const HOOKS: u32 = 6;
 pub(crate) const TEMPLATES: u32 = 7;
 /// The one that volumes came with, and what is mounted into restored containers.
 pub(crate) const VOLUMES: u32 = 8;
+/// The one that folders of containers and versions with something put in came with.
+pub(crate) const FOLDERS: u32 = 9;
 
 const CALL_HINT: &str = "whether the daemon did it is not known; look with `snapctl list` or `snapctl container list`, and at `journalctl -u snapshotd`";
 

@@ -246,6 +246,59 @@ pub(crate) fn existing(path: &Path) -> Result<WirePath, ErrorReport> {
         })
 }
 
+/// `CONTAINER` or `CONTAINER:/PATH`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ContainerSource {
+    /// The container.
+    pub(crate) id: String,
+    /// The folder of it; all of it when absent.
+    pub(crate) folder: Option<WirePath>,
+}
+
+/// Parses `CONTAINER` or `CONTAINER:/PATH`. The id of a container never holds a colon, so the first one is where the path begins.
+pub(crate) fn container(text: OsString) -> Result<ContainerSource, String> {
+    let bytes = text.into_vec();
+    let colon = bytes.windows(2).position(|pair| pair == b":/");
+    let end = colon.unwrap_or(bytes.len());
+    let id = String::from_utf8(bytes[..end].to_vec());
+    match id.ok().filter(|id| colon.is_none() || !id.is_empty()) {
+        Some(id) => Ok(ContainerSource {
+            id,
+            folder: colon.map(|colon| WirePath::new(&bytes[colon + 1..])),
+        }),
+        None => Err("it is CONTAINER or CONTAINER:/PATH, as in `web:/var/lib/data`".to_owned()),
+    }
+}
+
+/// What is copied, and where to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Copying {
+    /// Out of a snapshot to the host.
+    Out(PathInSnapshot, PathBuf),
+    /// Of the host into the next version of a name.
+    In(PathBuf, PathInSnapshot),
+}
+
+/// Tells by the arguments which way is copied: one is in a snapshot, the other on the host. What begins with `/` or `.` is on the host,
+/// whatever is in it.
+pub(crate) fn copying(source: OsString, destination: OsString) -> Result<Copying, String> {
+    let in_snapshot = |text: &OsString| match text.as_bytes().first() {
+        None | Some(b'/' | b'.') => None,
+        _ => path_in_snapshot(text.clone()).ok(),
+    };
+    match (in_snapshot(&source), in_snapshot(&destination)) {
+        (Some(from), None) => Ok(Copying::Out(from, destination.into())),
+        (None, Some(to)) => Ok(Copying::In(source.into(), to)),
+        (None, None) => Err(
+            "neither is in a snapshot: it is REF:/PATH DEST to copy out, as in `web:v1:/etc/hosts /tmp/hosts`, and SRC NAME:/PATH to put in"
+                .to_owned(),
+        ),
+        (Some(_), Some(_)) => Err(
+            "both are in snapshots; a path of the host begins with `/` or `./`".to_owned(),
+        ),
+    }
+}
+
 /// A path inside a snapshot, which counts from its root whether it begins with `/` or not.
 pub(crate) fn from_root(path: &Path) -> WirePath {
     let bytes = path.as_os_str().as_bytes();

@@ -47,6 +47,10 @@ pub struct Config {
     pub default_ttl: Option<Duration>,
     /// Most snapshots in one namespace.
     pub snapshots_per_namespace: u64,
+    /// Bytes that nothing but the snapshots of one namespace may need; 0 for no limit.
+    pub unique_bytes_per_namespace: u64,
+    /// The folder of files that say which containers are captured when they end.
+    pub auto_policies: PathBuf,
     /// How often expired snapshots are looked for.
     pub expiry_interval: Duration,
     /// How long what is removed stays in the trash; zero for no trash.
@@ -127,6 +131,7 @@ impl Default for Config {
             group: None,
             default_ttl: Some(Duration::from_secs(14 * 24 * 60 * 60)),
             snapshots_per_namespace: 100,
+            auto_policies: "/etc/snapshotd/auto.d".into(),
             expiry_interval: Duration::from_secs(60 * 60),
             trash_grace: Duration::from_secs(24 * 60 * 60),
             backup_interval: Some(Duration::from_secs(24 * 60 * 60)),
@@ -141,6 +146,7 @@ impl Default for Config {
             reserve_bytes: 256 << 20,
             scrub_bytes_per_day: 64 << 30,
             stored_bytes_per_namespace: 0,
+            unique_bytes_per_namespace: 0,
             concurrent_captures: 2,
             concurrent_restores: 16,
             connections_per_user: 256,

@@ -13,9 +13,9 @@ use std::{
 use containerd_client::{
     services::v1::{
         Container, CreateContainerRequest, DeleteContainerRequest, GetContainerRequest,
-        GetImageRequest, ListContainersRequest, container::Runtime,
+        GetImageRequest, ListContainersRequest, ListNamespacesRequest, container::Runtime,
         containers_client::ContainersClient, images_client::ImagesClient,
-        version_client::VersionClient,
+        namespaces_client::NamespacesClient, version_client::VersionClient,
     },
     tonic::{Code, Request, Response, Status, transport::Channel},
 };
@@ -25,11 +25,11 @@ use tokio::sync::OnceCell;
 
 pub use checkpoint::Images;
 pub(crate) use content::sha256;
-pub use events::{Event, Events};
+pub use events::{Event, Events, TaskEnd, TaskEvent};
 pub use exec::NewProcess;
 pub use fault::Fault;
 pub use snapshots::{Mount, SnapshotInfo};
-pub use tasks::{NewTask, Task, TaskStatus};
+pub use tasks::{Ended, NewTask, Task, TaskStatus};
 
 mod checkpoint;
 mod content;
@@ -132,6 +132,27 @@ impl Containerd {
         let answer = self.within("list containers of", namespace.as_str(), READ_LIMIT, asked);
         let containers = answer.await?.containers;
         Ok(containers.into_iter().map(|found| found.id).collect())
+    }
+
+    /// Labels of all containers of every namespace, by namespace and id.
+    pub async fn labels(
+        &self,
+    ) -> Result<BTreeMap<(Namespace, String), BTreeMap<String, String>>, Fault> {
+        let mut client = NamespacesClient::new(self.channel().await?);
+        let asked = client.list(Request::new(ListNamespacesRequest::default()));
+        let answer = self.within("list", "namespaces", READ_LIMIT, asked).await?;
+        let mut found = BTreeMap::new();
+        let names = answer.namespaces.into_iter().map(|one| one.name);
+        for namespace in names.filter_map(|name| name.parse::<Namespace>().ok()) {
+            let mut client = self.containers().await?;
+            let asked = client.list(in_namespace(&namespace, ListContainersRequest::default()));
+            let answer = self.within("list containers of", namespace.as_str(), READ_LIMIT, asked);
+            for one in answer.await?.containers {
+                let labels = one.labels.into_iter().collect();
+                found.insert((namespace.clone(), one.id), labels);
+            }
+        }
+        Ok(found)
     }
 
     /// Makes a container, without a task.

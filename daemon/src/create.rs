@@ -19,7 +19,7 @@ use crate::{
     collect::relief,
     error::{Result, in_full},
     host::Host,
-    jobs::JobHandle,
+    jobs::{JobHandle, persistently},
     quota, retention,
     turns::Turn,
     views,
@@ -37,11 +37,14 @@ mod folders;
 mod forecast;
 mod joined;
 mod parts;
+mod place;
+mod put;
 mod still;
 mod subject;
 
 pub(crate) use folders::folders_of;
 pub(crate) use forecast::forecast;
+pub(crate) use put::{PutPlan, check as check_put, put};
 
 /// What is captured.
 #[derive(Clone, Debug)]
@@ -52,6 +55,13 @@ pub enum CreateSource {
     AtRest(String),
     /// A folder of the host.
     Path(PathBuf),
+    /// A folder of a running container.
+    Folder {
+        /// The container.
+        container: String,
+        /// The folder, as the container sees it; absolute.
+        path: PathBuf,
+    },
     /// What was written over a snapshot.
     Layer(LayerSource),
     /// Two trees that came from one.
@@ -85,10 +95,23 @@ pub struct MergeSource {
 }
 
 impl CreateSource {
+    /// What it is, for people.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        match self {
+            Self::Container(id) | Self::AtRest(id) => id.clone(),
+            Self::Path(path) => path.display().to_string(),
+            Self::Folder { container, path } => format!("{container}:{}", path.display()),
+            Self::Layer(layer) => layer.source.clone(),
+            Self::Merge(trees) => trees.source.clone(),
+        }
+    }
+
     /// The container that stands still for the capture.
     fn stands_still(&self) -> Option<&str> {
         match self {
             Self::Container(id) => Some(id),
+            Self::Folder { container, .. } => Some(container),
             Self::Layer(layer) => layer.container.as_deref(),
             Self::AtRest(_) | Self::Path(_) | Self::Merge(_) => None,
         }
@@ -157,7 +180,7 @@ pub async fn check(host: &Arc<Host>, plan: &CreatePlan) -> Result<()> {
     if let Some(name) = &plan.name {
         host.catalogue.require_free(&plan.namespace, name)?;
     }
-    quota::admit(host, &plan.namespace)?;
+    quota::admit(host, &plan.namespace).await?;
     relief::admit(host).await?;
     facts::check_space(&host.config)?;
     Subject::inspect(host, plan).await.map(drop)
@@ -172,7 +195,7 @@ pub async fn create(host: &Arc<Host>, plan: CreatePlan, job: &JobHandle) -> Resu
     info!(snapshot = %plan.id, namespace = %plan.namespace, source = ?plan.source, "Creating a snapshot");
     job.phase("check");
     relief::make_room(host, job).await?;
-    let subject = Subject::inspect(host, &plan).await?;
+    let subject = persistently(job, || Subject::inspect(host, &plan)).await?;
     let limit = match plan.labels.contains_key(VOLUME_LABEL) {
         // What a container has to commit is not lost because others have made many snapshots.
         true => u64::MAX,
@@ -180,28 +203,49 @@ pub async fn create(host: &Arc<Host>, plan: CreatePlan, job: &JobHandle) -> Resu
     };
     host.catalogue.insert(&creating(&plan, &subject), limit)?;
     let made = async {
-        let capturing = capture(host, &plan, subject, job);
+        let mut first = Some(subject);
+        let capturing = persistently(job, || {
+            let (known, plan) = (first.take(), &plan);
+            async move {
+                let subject = match known {
+                    Some(subject) => subject,
+                    None => Subject::inspect(host, plan).await?,
+                };
+                capture(host, plan, subject, job).await
+            }
+        });
         let mut captured = facts::within_reserve(&host.config, job, capturing).await?;
         let limit = quota::stored_bytes_limit(&host.config);
         let record = host.catalogue.activate_within(&captured.manifest, limit)?;
         captured.turn = None;
-        captured.warnings.extend(unmoved(&plan, &record));
+        captured
+            .warnings
+            .extend(unmoved(plan.name.as_ref(), &record));
         Ok((captured, record))
     };
     match made.await {
-        Ok((mut captured, record)) => {
-            captured.forgotten = forget(host, &plan).await;
-            captured
-                .warnings
-                .extend(quota::warnings(host, &plan.namespace));
-            // It may have stored again what others had lost.
-            if let Err(error) = host.marks.refresh(&host.catalogue, &host.store) {
-                warn!(%error, "Cannot tell whether damaged snapshots are whole again");
-            }
-            Ok(answer(captured, &record, started))
-        }
+        Ok((captured, record)) => Ok(finish(host, captured, &record, started).await),
         Err(error) => Err(give_up(host, &plan.id, error)),
     }
+}
+
+/// What comes after a snapshot has become active.
+async fn finish(
+    host: &Arc<Host>,
+    mut captured: Captured,
+    record: &SnapshotRecord,
+    started: Instant,
+) -> Created {
+    let namespace = captured.manifest.namespace.clone();
+    if let Some(name) = &captured.manifest.name {
+        captured.forgotten = forget(host, &namespace, name).await;
+    }
+    captured.warnings.extend(quota::warnings(host, &namespace));
+    // It may have stored again what others had lost.
+    if let Err(error) = host.marks.refresh(&host.catalogue, &host.store) {
+        warn!(%error, "Cannot tell whether damaged snapshots are whole again");
+    }
+    answer(captured, record, started)
 }
 
 /// From the subject to a committed manifest.
@@ -366,6 +410,7 @@ fn creating(plan: &CreatePlan, subject: &Subject) -> SnapshotRecord {
 
 fn manifest(plan: &CreatePlan, subject: &Subject, taken: &Taken) -> Manifest {
     let origin = subject.config.as_ref().map_or_else(
+        // That of a container begins with its id, that of the host with a slash.
         || Origin::Path(subject.source.clone()),
         |config| Origin::Container(Box::new(config.clone())),
     );
@@ -417,18 +462,15 @@ fn answer(captured: Captured, record: &SnapshotRecord, started: Instant) -> Crea
 }
 
 /// Applies the policy of the name, if it has one.
-async fn forget(host: &Arc<Host>, plan: &CreatePlan) -> Vec<String> {
-    let Some(name) = &plan.name else {
-        return Vec::new();
-    };
-    let gone = retention::apply_to(host, &plan.namespace, name).await;
+async fn forget(host: &Arc<Host>, namespace: &Namespace, name: &SnapshotName) -> Vec<String> {
+    let gone = retention::apply_to(host, namespace, name).await;
     let versions = gone.iter().map(|number| name.version(*number).to_string());
     versions.collect()
 }
 
 /// Says so when somebody made the name immutable while the snapshot was made.
-fn unmoved(plan: &CreatePlan, record: &SnapshotRecord) -> Option<String> {
-    let name = plan.name.as_ref()?;
+fn unmoved(name: Option<&SnapshotName>, record: &SnapshotRecord) -> Option<String> {
+    let name = name?;
     let is_given = record.names.contains(name);
     (!is_given).then(|| format!("{name} became immutable meanwhile and stays where it was"))
 }

@@ -4,6 +4,7 @@
 //! host would show. A check never fails: not being able to look is a finding too.
 
 mod kernel;
+mod policies;
 mod programs;
 mod storage;
 
@@ -21,6 +22,7 @@ pub async fn doctor(host: &Host) -> DoctorReport {
         host.marks.count(),
         host.scrub.damaged_packs(),
     ));
+    checks.push(policies::check(&host.triggers.policies()));
     let (config, store) = (host.config.clone(), host.store.clone());
     let looked = tokio::task::spawn_blocking(move || {
         let mut checks = on_disk(&config);

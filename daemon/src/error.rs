@@ -90,6 +90,10 @@ fn of_store(error: &StoreError) -> ErrorReport {
             let hint = "Empty the trash (`snapctl trash empty`), where what was removed counts still, remove more, or raise `stored_bytes_per_namespace`";
             (ErrorCode::Limit, "limit-exceeded", Some(hint))
         }
+        StoreError::Limit { what, .. } if what.starts_with("Unique bytes") => {
+            let hint = "`snapctl stats` says what removing each gives back; empty the trash (`snapctl trash empty`), remove some, or raise `unique_bytes_per_namespace`";
+            (ErrorCode::Limit, "limit-exceeded", Some(hint))
+        }
         StoreError::Limit { what, .. } if what.starts_with("Policies") => {
             let hint = "`snapctl policy show` lists them; remove those that are no longer needed";
             (ErrorCode::Limit, "limit-exceeded", Some(hint))

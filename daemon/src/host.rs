@@ -16,9 +16,11 @@ use crate::{
     events::Events,
     jobs::Jobs,
     mounts::Mounts,
+    quota::Unique,
     repair::marks::Marks,
     scrub::Scrub,
     steady::Steady,
+    triggers::Triggers,
     turns::Turns,
 };
 
@@ -61,6 +63,10 @@ pub struct Host {
     /// Whose turn it is to make the next version of a name. A manifest holds the number of its version, and is durable before the catalogue
     /// gives that number: nobody else may make a version of the name between the two.
     pub turns: Turns<(Namespace, String)>,
+    /// What namespaces alone need of the store.
+    pub(crate) unique: Unique,
+    /// Which containers are captured when they end.
+    pub triggers: Triggers,
     /// Whose turn it is to build a template.
     pub builds: Turns<(Namespace, String)>,
     /// Whose turn it is to change a volume, or what a container has mounted.
@@ -91,6 +97,8 @@ impl Host {
             changes: TaskTracker::new(),
             dues: Dues::default(),
             steady: Steady::default(),
+            unique: Unique::default(),
+            triggers: Triggers::read(&config.auto_policies),
             past: Past::default(),
             relief: Relief::default(),
             turns: Turns::default(),

@@ -5,6 +5,7 @@
 //! day, a thousand at most, in memory alone: what a job leaves half done in the store is settled at the next
 //! start, not by its job.
 
+mod attempts;
 mod handle;
 mod table;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use tokio::{sync::Semaphore, task::JoinError};
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, info, info_span, warn};
 
+pub(crate) use attempts::persistently;
 pub use handle::JobHandle;
 use table::{End, Job, Table};
 
@@ -64,6 +66,8 @@ pub enum JobKind {
     Build,
     /// Changes a volume, or what a container has of one.
     Volume,
+    /// Puts something of the host into a new version.
+    Put,
 }
 
 impl JobKind {
@@ -80,6 +84,7 @@ impl JobKind {
             Self::Stats => "stats",
             Self::Build => "build",
             Self::Volume => "volume",
+            Self::Put => "put",
         }
     }
 }
@@ -325,7 +330,7 @@ impl Jobs {
 
     fn lane(&self, kind: JobKind) -> &Semaphore {
         match kind {
-            JobKind::Create => &self.0.captures,
+            JobKind::Create | JobKind::Put => &self.0.captures,
             JobKind::Restore => &self.0.restores,
             JobKind::Copy | JobKind::Verify | JobKind::Stats => &self.0.readers,
             JobKind::Collect | JobKind::Repair => &self.0.collections,

@@ -55,6 +55,7 @@ pub mod steady;
 pub mod template;
 mod transfer;
 mod trash;
+mod triggers;
 pub mod turns;
 mod usage;
 pub mod verify;

@@ -1,20 +1,37 @@
 //! What a namespace may hold: a refusal beyond it, a warning before.
 
+mod unique;
+
+use std::sync::Arc;
+
 use snap_store::{Error as StoreError, Held, Namespace, Result as StoreResult};
 use tracing::warn;
 
+pub(crate) use self::unique::Unique;
 use crate::{config::Config, error::Result, host::Host};
 
 /// From this part of a limit on, in hundredths, a create warns.
 const WARNING_PERCENT: u128 = 80;
 
-/// Refuses a capture in a namespace that has stored as much as it may already.
-pub(crate) fn admit(host: &Host, namespace: &Namespace) -> Result<()> {
+/// Refuses a capture in a namespace that has stored as much as it may already, or alone needs as much.
+pub(crate) async fn admit(host: &Arc<Host>, namespace: &Namespace) -> Result<()> {
+    let limit = unique_bytes_limit(&host.config);
+    if limit != u64::MAX {
+        host.unique.look(host, namespace, limit).await?;
+    }
     Ok(require_room(host, namespace, 1)?)
 }
 
 /// Refuses a capture that would store so many more bytes and exceed what its namespace may have stored.
 pub(crate) fn require_room(host: &Host, namespace: &Namespace, more_bytes: u64) -> StoreResult<()> {
+    let limit = unique_bytes_limit(&host.config);
+    if limit != u64::MAX
+        && let Some(held_bytes) = host.unique.assumed(host, namespace)?
+        && held_bytes.saturating_add(more_bytes) > limit
+    {
+        let what = "Unique bytes in the namespace";
+        return Err(StoreError::Limit { what, limit });
+    }
     let limit = stored_bytes_limit(&host.config);
     let what = "Stored bytes in the namespace";
     match limit {
@@ -37,10 +54,23 @@ pub(crate) fn stored_bytes_limit(config: &Config) -> u64 {
     }
 }
 
+/// The most bytes that nothing but the snapshots of one namespace may need; `u64::MAX` for no limit.
+fn unique_bytes_limit(config: &Config) -> u64 {
+    match config.unique_bytes_per_namespace {
+        0 => u64::MAX,
+        limit => limit,
+    }
+}
+
 /// What is to be said about a namespace that comes near to its limits.
 pub(crate) fn warnings(host: &Host, namespace: &Namespace) -> Vec<String> {
-    match host.catalogue.held(namespace) {
-        Ok(held) => near(&host.config, namespace, held),
+    let unique_bytes = host.unique.assumed(host, namespace);
+    match host
+        .catalogue
+        .held(namespace)
+        .and_then(|held| Ok((held, unique_bytes?)))
+    {
+        Ok((held, unique_bytes)) => near(&host.config, namespace, held, unique_bytes),
         Err(error) => {
             warn!(%namespace, %error, "Cannot tell how near a namespace is to its limits");
             Vec::new()
@@ -48,7 +78,17 @@ pub(crate) fn warnings(host: &Host, namespace: &Namespace) -> Vec<String> {
     }
 }
 
-fn near(config: &Config, namespace: &Namespace, held: Held) -> Vec<String> {
+/// True from the part of a limit on from which a create warns.
+fn is_near(held: u64, limit: u64) -> bool {
+    u128::from(held) * 100 >= u128::from(limit) * WARNING_PERCENT
+}
+
+fn near(
+    config: &Config,
+    namespace: &Namespace,
+    held: Held,
+    unique_bytes: Option<u64>,
+) -> Vec<String> {
     let limits = [
         (held.snapshots, config.snapshots_per_namespace, "snapshots"),
         (
@@ -56,9 +96,12 @@ fn near(config: &Config, namespace: &Namespace, held: Held) -> Vec<String> {
             stored_bytes_limit(config),
             "stored bytes",
         ),
+        (
+            unique_bytes.unwrap_or(0),
+            unique_bytes_limit(config),
+            "unique bytes",
+        ),
     ];
-    let is_near =
-        |held: u64, limit: u64| u128::from(held) * 100 >= u128::from(limit) * WARNING_PERCENT;
     let near = limits
         .into_iter()
         .filter(|(held, limit, _)| is_near(*held, *limit));
@@ -94,7 +137,7 @@ mod tests {
                 stored_bytes,
                 ..Held::default()
             };
-            near(&config, &namespace, held)
+            near(&config, &namespace, held, None)
         };
         assert!(told(7, 799).is_empty());
         assert_eq!(
@@ -111,7 +154,7 @@ mod tests {
             trashed_snapshots: 1,
             trashed_bytes: 500,
         };
-        let told = near(&config, &namespace, held);
+        let told = near(&config, &namespace, held, None);
         assert!(told[0].contains("500 of them are in the trash"), "{told:?}");
         let unlimited = Config::default();
         let held = Held {
@@ -119,6 +162,16 @@ mod tests {
             stored_bytes: u64::MAX / 2,
             ..Held::default()
         };
-        assert!(near(&unlimited, &namespace, held).is_empty());
+        assert!(near(&unlimited, &namespace, held, Some(1)).is_empty());
+        let unique = Config {
+            unique_bytes_per_namespace: 1000,
+            ..Config::default()
+        };
+        let told = |bytes| near(&unique, &namespace, Held::default(), bytes);
+        assert!(told(None).is_empty() && told(Some(799)).is_empty());
+        assert_eq!(
+            told(Some(800)),
+            ["Namespace default holds 800 unique bytes, and 1000 at most"]
+        );
     }
 }

@@ -26,7 +26,7 @@ use crate::{
     containers,
     error::{Result, in_full},
     host::Host,
-    jobs::JobHandle,
+    jobs::{JobHandle, persistently},
     memory::{
         ServedImages,
         additions::{self, Additions},
@@ -157,7 +157,8 @@ pub async fn restore(host: &Arc<Host>, plan: RestorePlan, job: &JobHandle) -> Re
     let started = Instant::now();
     info!(snapshot = %plan.snapshot.id, namespace = %plan.namespace, count = plan.ids.len(), "Restoring a snapshot");
     job.phase("check");
-    check(host, &plan).await?;
+    // Nothing has been made yet.
+    persistently(job, || check(host, &plan)).await?;
     let mut blueprint = Blueprint::read(host, plan).await?;
     let mut made = make_or_undo(host, &mut blueprint, job).await;
     if let Err(error) = &made

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! folders ─► store, catalogue ─► socket ─► settle ─► background work ─► accept, ready
-//! told to reload ─► new mount servers
+//! told to reload ─► policies, new mount servers
 //! told to stop ─► accept nothing ─► cancel and undo jobs ─► finish changes ─► hang up
 //! ```
 //!
@@ -29,7 +29,7 @@ use crate::{
     config::Config,
     containers, expiry, files, mounts, repair, scrub,
     server::{self, Listening, Server, SocketError},
-    settle,
+    settle, triggers,
 };
 
 /// How long cancelled jobs may take to undo what they have done; the next start settles the rest.
@@ -188,6 +188,7 @@ fn background(host: &Arc<Host>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(expiry::run(Arc::clone(host)));
     tasks.spawn(auto::run(Arc::clone(host)));
+    tasks.spawn(triggers::run(Arc::clone(host)));
     tasks.spawn(backup::run(Arc::clone(host)));
     tasks.spawn(collect::run(Arc::clone(host)));
     tasks.spawn(scrub::run(Arc::clone(host)));
@@ -210,12 +211,13 @@ async fn sweep(host: Arc<Host>) {
     }
 }
 
-/// Puts the installed binary under every mount.
+/// Reads the policies again and puts the installed binary under every mount.
 async fn reload(host: Arc<Host>) {
     info!("Reloading");
     let now = NotifyState::monotonic_usec_now();
     now.iter()
         .for_each(|now| tell(&[NotifyState::Reloading, now.clone()]));
+    host.triggers.read_again(&host).await;
     mounts::upgrade(&host).await;
     tell(&[NotifyState::Ready]);
 }

@@ -12,6 +12,7 @@ mod autos;
 mod browse;
 mod calls;
 mod changes;
+mod copies;
 mod filter;
 mod listing;
 mod naming;

@@ -1,6 +1,8 @@
 //! The catalogue's records as clients see them.
 
-use snap_api::{ExpiryCause as WireCause, MemoryView, SnapshotState as WireState, SnapshotView};
+use snap_api::{
+    ContainerFolder, ExpiryCause as WireCause, MemoryView, SnapshotState as WireState, SnapshotView,
+};
 use snap_store::{ExpiryCause, MemoryMark, SnapshotRecord, SnapshotState};
 
 use crate::{
@@ -28,6 +30,10 @@ pub(crate) fn snapshot(record: &SnapshotRecord) -> SnapshotView {
         labels: record.labels.clone(),
         source: record.source.clone(),
         is_container: record.is_container,
+        container_folder: container_folder(record).map(|(container, path)| ContainerFolder {
+            container: container.to_owned(),
+            path: path.to_owned(),
+        }),
         image: record.image.clone(),
         created_at: rfc3339(record.created_at),
         expires_at: expiry.map(|(at, _)| rfc3339(at)),
@@ -46,6 +52,13 @@ pub(crate) fn snapshot(record: &SnapshotRecord) -> SnapshotView {
         damage: None,
         memory: record.memory.as_ref().map(memory),
     }
+}
+
+/// The container and the folder in it that a snapshot was made from. The path of a folder of the host begins with a slash, the id of a
+/// container never does.
+pub(crate) fn container_folder(record: &SnapshotRecord) -> Option<(&str, &str)> {
+    let is_folder = !record.is_container && !record.source.starts_with('/');
+    record.source.split_once(':').filter(|_| is_folder)
 }
 
 fn memory(mark: &MemoryMark) -> MemoryView {

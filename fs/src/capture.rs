@@ -17,6 +17,7 @@ mod graft;
 mod inspect;
 mod merge;
 mod overlay;
+mod part;
 mod readers;
 mod scan;
 mod scanned;
@@ -29,7 +30,7 @@ mod warm;
 use std::{os::fd::BorrowedFd, path::PathBuf};
 
 pub use merge::Merged;
-use snap_store::{BaseRecord, Draft, LinkTable, Manifest, Meta, Progress, Result, TreeRef};
+use snap_store::{BaseRecord, Draft, LinkTable, Manifest, Meta, Node, Progress, Result, TreeRef};
 
 /// What is walked.
 #[derive(Clone, Copy, Debug)]
@@ -53,13 +54,16 @@ pub enum SourceKind {
     UserOverlayLayer,
 }
 
-/// Glob patterns of paths that are left out, relative to the top.
+/// What is left out: everything but one path, when only that is wanted, and of what is left glob patterns of paths, relative to the top
+/// or to that path.
 ///
-/// They apply to what is walked. In a layer of an overlay a name that is left out counts as deleted, so that no older
+/// They apply to what is walked. In a layer of an overlay a name that matches a pattern counts as deleted, so that no older
 /// version of it shows from below; what only the layers below have stays.
 #[derive(Clone, Debug, Default)]
 pub struct Exclude {
     patterns: Vec<exclude::Pattern>,
+    /// The path that alone is wanted, components joined by `/`; empty for everything.
+    only: Vec<u8>,
 }
 
 /// What is known of files from an earlier pass: inode, times and size to content. Kept between captures of the same source.
@@ -97,6 +101,16 @@ pub struct CapturedTree {
     pub logical_bytes: u64,
     /// Things left out and why (sockets that vanished, unreadable attributes): for people.
     pub warnings: Vec<String>,
+}
+
+/// One node of a tree in a draft, with everything below it.
+#[derive(Clone, Debug)]
+pub struct Part {
+    meta: Meta,
+    node: Node,
+    links: LinkTable,
+    logical_bytes: u64,
+    warnings: Vec<String>,
 }
 
 /// First pass: puts the content of everything that is not in `cache` already, and fills `cache`.
@@ -146,7 +160,31 @@ pub fn graft(
     path: &[&[u8]],
     graft: &CapturedTree,
 ) -> Result<CapturedTree> {
-    graft::graft(draft, tree, path, graft)
+    match path.is_empty() {
+        true => Ok(graft.clone()),
+        false => put(draft, tree, path, &Part::from(graft.clone())),
+    }
+}
+
+/// Puts `part` at `path` of `tree`, replacing what is there. Folders that are missing on the way are made.
+///
+/// # Errors
+/// `Invalid` when something on the way is no folder, or `path` has no name.
+pub fn put(
+    draft: &Draft,
+    tree: &CapturedTree,
+    path: &[&[u8]],
+    part: &Part,
+) -> Result<CapturedTree> {
+    graft::put(draft, tree, path, part)
+}
+
+/// What `tree` has at `path`.
+///
+/// # Errors
+/// `NotFound` when it has nothing there.
+pub fn part(draft: &Draft, tree: CapturedTree, path: &[&[u8]]) -> Result<Part> {
+    part::part(draft, tree, path)
 }
 
 /// Puts the changes that lead from `base` to `ours` and those that lead to `theirs` together.

@@ -39,6 +39,7 @@ mod templates;
 #[cfg(test)]
 mod tests;
 mod trash;
+mod triggers;
 mod undelete;
 mod users;
 mod versions;
@@ -65,6 +66,7 @@ pub use rollback::{Rollback, RollbackTo};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 pub use templates::{STEP_LABEL, TEMPLATE_LABEL, TemplateRecord};
 pub use trash::{Begun, Stay, TrashCause, TrashRecord};
+pub use triggers::{EndCause, TriggerRecord};
 pub use undelete::{Undeleted, Undeletion};
 pub use versions::VersionRecord;
 pub use volumes::{NewVolumeVersion, VOLUME_LABEL, VOLUME_VERSION_LABEL, VolumeRecord};
@@ -332,6 +334,7 @@ impl Catalogue {
         self.trash(None, None, usize::MAX)?;
         self.restores()?;
         self.autos(None)?;
+        self.triggers(None)?;
         self.templates(None)?;
         self.volumes(None)?;
         self.all_attached()?;

@@ -117,6 +117,21 @@ pub enum Error {
 }
 
 impl Error {
+    /// True when somebody else has held the catalogue for too long.
+    #[must_use]
+    pub fn is_busy_database(&self) -> bool {
+        use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
+        match self {
+            Self::Database { source, .. } => {
+                matches!(
+                    source.sqlite_error_code(),
+                    Some(DatabaseBusy | DatabaseLocked)
+                )
+            }
+            _ => false,
+        }
+    }
+
     /// True when the file system of the store has no space left.
     #[must_use]
     pub fn is_full(&self) -> bool {

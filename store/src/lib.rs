@@ -41,12 +41,12 @@ mod tree;
 
 pub use catalogue::{
     AttachedRecord, Attaching, AttachingWhat, Attachment, AutoEnd, AutoRecord, AutoSource,
-    BaseLayer, BaseRecord, Begun, Catalogue, ContainerRecord, ExpiryCause, Force, Held, Hold,
-    MemoryMark, MountRecord, Move, MoveCause, MoveEnd, NewVolumeVersion, Obstacle, PolicyRecord,
-    PutBack, RememberedBase, Removal, Restores, Rollback, RollbackTo, STEP_LABEL, SnapshotRecord,
-    SnapshotState, Stay, TEMPLATE_LABEL, TemplateRecord, Thinning, TrashCause, TrashRecord,
-    Undeleted, Undeletion, VOLUME_LABEL, VOLUME_VERSION_LABEL, Verdict, VersionRecord,
-    VolumeRecord,
+    BaseLayer, BaseRecord, Begun, Catalogue, ContainerRecord, EndCause, ExpiryCause, Force, Held,
+    Hold, MemoryMark, MountRecord, Move, MoveCause, MoveEnd, NewVolumeVersion, Obstacle,
+    PolicyRecord, PutBack, RememberedBase, Removal, Restores, Rollback, RollbackTo, STEP_LABEL,
+    SnapshotRecord, SnapshotState, Stay, TEMPLATE_LABEL, TemplateRecord, Thinning, TrashCause,
+    TrashRecord, TriggerRecord, Undeleted, Undeletion, VOLUME_LABEL, VOLUME_VERSION_LABEL, Verdict,
+    VersionRecord, VolumeRecord,
 };
 pub use collect::{
     Amount, CollectOptions, CollectReport, Damage, GroupUsage, Holder, Lease, Retiring, Roots,

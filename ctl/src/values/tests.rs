@@ -63,6 +63,42 @@ fn a_filter_asks_for_a_key_or_for_a_value_too() {
 }
 
 #[test]
+fn a_folder_of_a_container_begins_at_the_first_colon_before_a_slash() {
+    let whole = container("web".into()).unwrap();
+    assert_eq!((whole.id.as_str(), whole.folder), ("web", None));
+    let folder = container("web:/srv/a:/b".into()).unwrap();
+    assert_eq!(folder.id, "web");
+    assert_eq!(folder.folder, Some(WirePath::new("/srv/a:/b")));
+    assert!(container(":/srv".into()).is_err());
+}
+
+#[test]
+fn what_is_copied_where_is_told_by_the_arguments() {
+    let told = |source: &str, destination: &str| copying(source.into(), destination.into());
+    let Copying::Out(from, to) = told("web:v1:/etc", "/tmp/a:/b").unwrap() else {
+        panic!("it is copied out");
+    };
+    assert_eq!(
+        (from.reference.as_str(), to),
+        ("web:v1", "/tmp/a:/b".into())
+    );
+    for source in ["file", "./a:/b", "/a:/b"] {
+        let Copying::In(from, to) = told(source, "web:/etc/x").unwrap() else {
+            panic!("{source} is put in");
+        };
+        assert_eq!((from, to.path), (source.into(), WirePath::new("/etc/x")));
+    }
+    for (source, destination) in [
+        ("web", "/tmp/x"),
+        ("", ""),
+        ("a:/b", "c:/d"),
+        ("/a", "./b:/c"),
+    ] {
+        assert!(told(source, destination).is_err(), "{source} {destination}");
+    }
+}
+
+#[test]
 fn a_path_in_a_snapshot_begins_at_the_first_colon_before_a_slash() {
     for (text, reference, path) in [
         ("web:/", "web", "/"),

@@ -3,19 +3,22 @@
 use std::{path::PathBuf, time::SystemTime};
 
 use clap::{Args, Subcommand};
-use snap_api::{AutoRequest, AutoSetRequest, AutoView, CreateSource, ListRequest};
+use snap_api::{AutoRequest, AutoSetRequest, AutoView, CreateSource, ListRequest, TriggerView};
 
 use crate::{
     failure::Failure,
     screen::{Form, JsonArray, facts, table},
-    session::{Session, TRASH, answer},
+    session::{FOLDERS, Session, TRASH, answer},
     values,
     words::{clean, moment, relative, short_id},
 };
 
-/// Has snapshots made by themselves, at the times of a calendar.
+/// Has snapshots made by themselves, at the times of a calendar and when containers end.
 ///
 /// Each is made as `snapctl create --name NAME` makes it, so it is the next version of NAME; `snapctl policy set NAME` says which are kept. Times are UTC.
+///
+/// Which containers are captured when they end is said by their label snapshotd.io/auto-on, and by policy files of the daemon: `snapctl auto triggers`
+/// shows it.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   snapctl auto set nightly --container web --schedule '03:00'
@@ -32,6 +35,7 @@ enum AutoVerb {
     List(AutoListArgs),
     #[command(visible_alias = "rm")]
     Remove(AutoRemoveArgs),
+    Triggers(AutoTriggersArgs),
 }
 
 /// Stores what is captured under a name by itself, in place of what was stored for it.
@@ -75,6 +79,24 @@ struct AutoListArgs {
     all_namespaces: bool,
 }
 
+/// Lists the containers that are captured when they end, upon which ends, and what came of the last.
+///
+/// Ends are `exit` (by itself), `stop` (by a signal) and `oom` (killed for its limit of memory). They are wished for with labels of the container, snapshotd.io/auto-on=exit,oom
+/// with snapshotd.io/auto-name and snapshotd.io/auto-ttl when wanted, or by a file in the daemon's folder `auto_policies`. A container that ends again and again is
+/// captured ever more rarely: NEXT says when, and how many ends wait for it.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  ctr run -d --label snapshotd.io/auto-on=exit,oom --label snapshotd.io/auto-name=web-last IMAGE web
+  snapctl auto triggers
+  snapctl auto triggers -A -o json | jq '.[] | select(.problem)'
+
+With --quiet it prints the containers; with --output json an array.")]
+struct AutoTriggersArgs {
+    /// Those of every namespace
+    #[arg(long, short = 'A')]
+    all_namespaces: bool,
+}
+
 /// Has no more of a name made; what was made stays.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:
@@ -92,6 +114,7 @@ pub(crate) async fn auto(session: &Session, args: AutoArgs) -> Result<(), Failur
         AutoVerb::Set(args) => set(session, args).await,
         AutoVerb::List(args) => list(session, args).await,
         AutoVerb::Remove(args) => remove(session, args).await,
+        AutoVerb::Triggers(args) => triggers(session, args).await,
     }
 }
 
@@ -163,6 +186,69 @@ async fn list(session: &Session, args: AutoListArgs) -> Result<(), Failure> {
     }
 }
 
+async fn triggers(session: &Session, args: AutoTriggersArgs) -> Result<(), Failure> {
+    session.require(FOLDERS)?;
+    let found: Vec<TriggerView> = session
+        .collect(async |cursor| {
+            let request = ListRequest {
+                namespace: session.listed_namespace(args.all_namespaces),
+                cursor,
+                ..ListRequest::default()
+            };
+            answer(session.client.auto_triggers(session.soon(), request).await)
+        })
+        .await?;
+    let screen = &session.screen;
+    match screen.form() {
+        Form::Quiet => found.iter().try_for_each(|one| screen.line(&one.container)),
+        Form::Table => screen.text(&render_triggers(&found, SystemTime::now())),
+        Form::Json => {
+            let mut array = JsonArray::new(screen);
+            found.iter().try_for_each(|one| array.push(one))?;
+            array.finish()
+        }
+    }
+}
+
+fn render_triggers(found: &[TriggerView], now: SystemTime) -> String {
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let row = |one: &TriggerView| {
+        let ended = one.cause.as_ref().zip(one.ended_at.as_ref());
+        let next = one.due_at.as_ref().map(|at| match one.held_back {
+            0 => relative(at, now),
+            ends => format!("{} ({ends} held back)", relative(at, now)),
+        });
+        let result = match (&one.problem, &one.last_snapshot, &one.failure) {
+            (Some(why), _, _) => format!("not understood: {}", clean(why)),
+            (_, Some(id), _) => short_id(id).to_owned(),
+            (_, None, Some(why)) => format!("failed {}x: {}", one.failures, clean(why)),
+            (_, None, None) => "-".to_owned(),
+        };
+        vec![
+            one.namespace.clone(),
+            one.container.clone(),
+            or_dash(Some(one.on.join(",")).filter(|on| !on.is_empty())),
+            or_dash(one.name.clone()),
+            or_dash(one.from.clone()),
+            or_dash(ended.map(|(cause, at)| format!("{cause} {}", relative(at, now)))),
+            or_dash(next),
+            result,
+        ]
+    };
+    let rows: Vec<_> = found.iter().map(row).collect();
+    let head = [
+        "NAMESPACE",
+        "CONTAINER",
+        "ON",
+        "NAME",
+        "FROM",
+        "LAST END",
+        "NEXT",
+        "RESULT",
+    ];
+    table(&head, &rows, &[])
+}
+
 fn render(found: &[AutoView], now: SystemTime) -> String {
     let row = |one: &AutoView| {
         let time = |time: &Option<String>, none: &str| {
@@ -197,6 +283,9 @@ fn source_of(one: &AutoView) -> String {
     match &one.source {
         CreateSource::Container(id) => format!("container {id}{memory}"),
         CreateSource::Path(path) => format!("folder {path}"),
+        CreateSource::Folder { container, path } => {
+            format!("folder {path} of container {container}")
+        }
     }
 }
 

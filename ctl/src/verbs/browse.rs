@@ -2,18 +2,15 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{
-    Args,
-    builder::{OsStringValueParser, TypedValueParser},
-};
-use snap_api::{CopyRequest, DiffEntry, DiffKind, DiffRequest, TreeEntry, TreeRequest};
+use clap::Args;
+use snap_api::{CopyRequest, DiffEntry, DiffKind, DiffRequest, PutRequest, TreeEntry, TreeRequest};
 
 use crate::{
     failure::Failure,
     follow,
     screen::Form,
-    session::{Session, answer},
-    values::{self, PathInSnapshot},
+    session::{FOLDERS, Session, answer},
+    values::{self, Copying},
     verbs::outcome,
     words::{clean, size},
 };
@@ -61,28 +58,43 @@ pub(crate) struct DiffArgs {
     to: String,
 }
 
-/// Copies a file or a folder out of a snapshot.
+/// Copies a file or a folder out of a snapshot, or puts one of this host into a new version.
 ///
-/// Everything a snapshot holds of it comes along: owners, modes, times, attributes, links, holes. The destination must not
+/// Out of a snapshot: everything it holds of it comes along: owners, modes, times, attributes, links, holes. The destination must not
 /// exist, unless it is an empty folder; its parent must. What is half copied is removed again when the copy fails or is
 /// cancelled with Ctrl-C. The daemon writes the files, so they are made with the captured owners.
-#[derive(Debug, Args)]
+///
+/// SRC NAME:/PATH makes the next version of NAME: the newest one, with the file or folder SRC of this host at PATH, in the place of
+/// what was there. No earlier version changes, only bytes the store does not have are stored, and NAME:latest moves to the new
+/// version. Folders that are missing on the way are made; links in PATH are not followed. Memory of the newest version does not come along.
+///
+/// What begins with / or ./ is always on the host. Both are for root alone.
+#[derive(Clone, Debug, Args)]
+#[command(override_usage = "snapctl copy [OPTIONS] <REF:/PATH DEST | SRC NAME:/PATH>")]
 #[command(after_long_help = "Examples:
   snapctl copy web:v1:/etc/nginx /tmp/nginx
-  snapctl copy 3f2a91bc:/ /srv/whole-tree")]
+  snapctl copy 3f2a91bc:/ /srv/whole-tree
+  snapctl copy ./nginx.conf web:/etc/nginx/nginx.conf
+
+With --quiet it prints nothing of what is copied out, and the id of a new version.")]
 pub(crate) struct CopyArgs {
-    /// The snapshot and the absolute path in it
-    #[arg(
-        value_name = "REF:PATH",
-        value_parser = OsStringValueParser::new().try_map(|text: OsString| values::path_in_snapshot(text))
-    )]
-    source: PathInSnapshot,
-    /// Where to put it
+    /// The snapshot and the absolute path in it, or a file or folder of this host
+    #[arg(value_name = "SRC")]
+    source: OsString,
+    /// Where to put it: a path of this host, or a name and the absolute path in its next version
     #[arg(value_name = "DEST")]
-    destination: PathBuf,
+    destination: OsString,
     /// Do not wait for the end
     #[arg(long)]
     detach: bool,
+}
+
+impl CopyArgs {
+    /// Which way is copied; the two arguments are only understood together.
+    pub(crate) fn copying(self) -> Result<Copying, Failure> {
+        let copying = values::copying(self.source, self.destination);
+        copying.map_err(|why| Failure::usage("invalid-path", why))
+    }
 }
 
 /// Runs `tree`.
@@ -119,14 +131,30 @@ pub(crate) async fn diff(session: &Session, args: DiffArgs) -> Result<(), Failur
 
 /// Runs `copy`.
 pub(crate) async fn copy(session: &Session, args: CopyArgs) -> Result<(), Failure> {
-    let request = CopyRequest {
-        namespace: session.namespace.clone(),
-        reference: args.source.reference,
-        path: args.source.path,
-        destination: values::destination(&args.destination),
+    let waiting = args.detach.into();
+    let followed = match args.copying()? {
+        Copying::Out(from, to) => {
+            let request = CopyRequest {
+                namespace: session.namespace.clone(),
+                reference: from.reference,
+                path: from.path,
+                destination: values::destination(&to),
+            };
+            let start = session.client.copy_start(session.soon(), request);
+            follow::run(session, waiting, start).await?
+        }
+        Copying::In(from, to) => {
+            session.require(FOLDERS)?;
+            let request = PutRequest {
+                namespace: session.namespace.clone(),
+                source: values::folder(&from),
+                name: to.reference,
+                path: to.path,
+            };
+            let start = session.client.put_start(session.soon(), request);
+            follow::run(session, waiting, start).await?
+        }
     };
-    let start = session.client.copy_start(session.soon(), request);
-    let followed = follow::run(session, args.detach.into(), start).await?;
     outcome::show_followed(&session.screen, &followed)
 }
 

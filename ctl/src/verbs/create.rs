@@ -1,16 +1,19 @@
-//! `create`: a container or a folder becomes a snapshot.
+//! `create`: a container, a folder of it, or a folder of the host becomes a snapshot.
 
 use std::path::PathBuf;
 
-use clap::Args;
-use snap_api::{CreateRequest, CreateSource, ErrorCode, Forecast, MemoryWish, Ttl};
+use clap::{
+    Args,
+    builder::{OsStringValueParser, TypedValueParser},
+};
+use snap_api::{CreateRequest, CreateSource, ErrorCode, Forecast, MemoryWish, Ttl, WirePath};
 
 use crate::{
     failure::Failure,
     follow,
     screen::facts,
-    session::{FORECAST, HOOKS, MEMORY, RETENTION, Session, answer},
-    values::{self, Label},
+    session::{FOLDERS, FORECAST, HOOKS, MEMORY, RETENTION, Session, answer},
+    values::{self, ContainerSource, Label},
     verbs::{check, outcome},
     words::{clean, count, micros, size},
 };
@@ -21,6 +24,10 @@ use crate::{
 /// paused. The snapshot holds its root file system as it was at one instant of that pause. A container that does not run
 /// is a conflict. The content of bind mounts is left out unless --include-mount names it; tmpfs and other mounts are
 /// left out always.
+///
+/// CONTAINER:/PATH captures one folder of it, as the container sees it and in a pause for that folder alone: a snapshot of a folder, to be
+/// mounted and copied from, not restored. Links in PATH count from the container's root. What is mounted in the container is left out
+/// as with a whole container: a folder in a bind mount needs --include-mount with that mount, a folder in any other mount is a conflict.
 ///
 /// With --memory its processes are captured as well, in the same pause, and `snapctl restore` has them go on from there. The pause
 /// then grows with their memory. When CRIU cannot capture them, the snapshot is of files alone and says why; with
@@ -38,20 +45,22 @@ use crate::{
 ///
 /// The command waits for the end. Ctrl-C cancels, a second one leaves at once. With --detach it prints the job and leaves.
 #[derive(Debug, Args)]
-#[command(override_usage = "snapctl create [OPTIONS] <CONTAINER | --path <DIR>>")]
+#[command(override_usage = "snapctl create [OPTIONS] <CONTAINER[:/PATH] | --path <DIR>>")]
 #[command(after_long_help = "Examples:
   snapctl create web --name web:v1 --ttl 30d --label branch=main
   snapctl create notebook --memory=required --name notebook:warm
   snapctl create --path /srv/data --name data --exclude '*.tmp' --ttl never
   snapctl create web --name web --ttl-unused 7d
+  snapctl create web:/var/lib/data --name web-data
   snapctl create notebook --memory --dry-run
   id=$(snapctl create -q web)
 
 With --quiet it prints the snapshot's id alone (with --detach, the job's).")]
 pub(crate) struct CreateArgs {
-    /// Id of a running container
-    #[arg(required_unless_present = "path", conflicts_with = "path")]
-    container: Option<String>,
+    /// Id of a running container, with :/PATH for one folder of it
+    #[arg(value_name = "CONTAINER[:/PATH]", required_unless_present = "path", conflicts_with = "path",
+          value_parser = OsStringValueParser::new().try_map(values::container))]
+    container: Option<ContainerSource>,
     /// A folder of this host
     #[arg(long, value_name = "DIR")]
     path: Option<PathBuf>,
@@ -106,6 +115,13 @@ pub(crate) async fn create(session: &Session, args: CreateArgs) -> Result<(), Fa
     if args.hook.is_some() {
         session.require(HOOKS)?;
     }
+    if args
+        .container
+        .as_ref()
+        .is_some_and(|it| it.folder.is_some())
+    {
+        session.require(FOLDERS)?;
+    }
     let is_dry = args.dry_run;
     let request = args.into_request(session.namespace.clone())?;
     if is_dry {
@@ -145,7 +161,7 @@ fn render(forecast: &Forecast) -> String {
     if let Some(bytes) = forecast.images_bytes {
         lines.push(("Images", format!("about {}", size(bytes))));
     }
-    if forecast.verdict.is_some() {
+    if forecast.pause_us > 0 {
         lines.push(("Pause", format!("about {}", micros(forecast.pause_us))));
     }
     text.push_str(&facts(&lines));
@@ -159,7 +175,17 @@ fn render(forecast: &Forecast) -> String {
 impl CreateArgs {
     fn into_request(self, namespace: String) -> Result<CreateRequest, Failure> {
         let source = match (self.container, self.path) {
-            (Some(container), _) => CreateSource::Container(container),
+            (Some(ContainerSource { id, folder: None }), _) => CreateSource::Container(id),
+            (Some(_), _) if self.stop || self.memory.is_some() => {
+                return Err(Failure::usage(
+                    "folder-options",
+                    "With a folder of a container neither its memory is captured nor its task stopped",
+                ));
+            }
+            (Some(ContainerSource { id, folder }), _) => CreateSource::Folder {
+                container: id,
+                path: folder.unwrap_or_else(|| WirePath::new("/")),
+            },
             (None, Some(path)) => CreateSource::Path(values::folder(&path)),
             (None, None) => {
                 return Err(Failure::usage(

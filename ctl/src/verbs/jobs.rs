@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
-use snap_api::{JobRequest, JobState, JobView, ListRequest};
+use snap_api::{JobRequest, JobState, JobView, JobWaitRequest, ListRequest, RetryView};
 
 use crate::{
     failure::Failure,
@@ -11,7 +11,7 @@ use crate::{
     screen::{Form, JsonArray, facts, table},
     session::{Session, answer},
     verbs::outcome,
-    words::{relative, wire_word},
+    words::{clean, moment, relative, wire_word},
 };
 
 /// Lists, follows and cancels jobs.
@@ -19,9 +19,12 @@ use crate::{
 /// Creating, restoring, copying, verifying, collecting, repairing and adding up are jobs of the daemon: they go on whatever becomes of the
 /// command that started them. Without a verb the jobs are listed, newest first. The daemon remembers jobs for a while after their end, but not
 /// beyond its own; a snapshot's state in `snapctl list` stays.
+///
+/// What fails for a reason that passes, because containerd does not answer for example, is tried again: DETAIL says which attempt comes, and when.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   snapctl jobs
+  snapctl jobs show 7c1e
   snapctl jobs wait 7c1e
   snapctl jobs cancel 7c1e")]
 pub(crate) struct JobsArgs {
@@ -35,6 +38,7 @@ enum JobsVerb {
     List(JobsListArgs),
     #[command(visible_alias = "follow")]
     Wait(JobsWaitArgs),
+    Show(JobsShowArgs),
     Cancel(JobsCancelArgs),
 }
 
@@ -57,6 +61,19 @@ struct JobsWaitArgs {
     id: String,
 }
 
+/// Shows a job as it stands, without waiting.
+///
+/// With --output json it is the whole job, whatever became of it; the exit code is 0 in any case.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  snapctl jobs show 7c1e0a4c7c51a0b2
+  snapctl jobs show 7c1e0a4c7c51a0b2 -o json | jq .retry")]
+struct JobsShowArgs {
+    /// The job
+    #[arg(value_name = "ID")]
+    id: String,
+}
+
 /// Asks a job to stop; what it had half done is undone.
 ///
 /// The answer does not wait for its end: `snapctl jobs wait` does.
@@ -73,6 +90,7 @@ pub(crate) async fn jobs(session: &Session, args: JobsArgs) -> Result<(), Failur
         None => list(session, JobsListArgs::default()).await,
         Some(JobsVerb::List(args)) => list(session, args).await,
         Some(JobsVerb::Wait(args)) => wait(session, &args.id).await,
+        Some(JobsVerb::Show(args)) => show(session, args.id).await,
         Some(JobsVerb::Cancel(args)) => cancel(session, args.id).await,
     }
 }
@@ -113,6 +131,64 @@ async fn wait(session: &Session, id: &str) -> Result<(), Failure> {
     outcome::show(&session.screen, &follow::outcome(job)?)
 }
 
+async fn show(session: &Session, id: String) -> Result<(), Failure> {
+    let request = JobWaitRequest {
+        job: id,
+        since_seq: 0,
+        max_wait_ms: 0,
+    };
+    let job = answer(session.client.job_wait(session.soon(), request).await)?;
+    session
+        .screen
+        .show(&job, &[&job.job], || render_one(&job, SystemTime::now()))
+}
+
+fn render_one(job: &JobView, now: SystemTime) -> String {
+    let mut lines = vec![
+        ("Job", job.job.clone()),
+        ("Kind", job.kind.clone()),
+        ("Namespace", job.namespace.clone()),
+        ("Subject", clean(&job.subject)),
+        ("State", wire_word(job.state)),
+        ("Started", moment(&job.started_at, now)),
+    ];
+    if let Some(at) = &job.ended_at {
+        lines.push(("Ended", moment(at, now)));
+    }
+    lines.push(("Progress", follow::describe(&job.progress)));
+    if let Some(retry) = &job.retry {
+        lines.push((
+            "Attempt",
+            format!("{} of {}", retry.attempt, retry.max_attempts),
+        ));
+        lines.push(("Failed before", clean(&retry.reason)));
+    }
+    if let Some(at) = job.retry.as_ref().and_then(|retry| retry.next_at.as_ref()) {
+        lines.push(("Next", moment(at, now)));
+    }
+    if let Some(error) = &job.error {
+        lines.push(("Error", clean(&error.message)));
+    }
+    facts(&lines)
+}
+
+/// Which attempt it is, in a few words.
+fn attempt(retry: &RetryView, now: SystemTime) -> String {
+    let RetryView {
+        attempt,
+        max_attempts,
+        reason,
+        next_at,
+    } = retry;
+    let when = next_at
+        .as_ref()
+        .map_or_else(|| "now".to_owned(), |at| relative(at, now));
+    format!(
+        "attempt {attempt} of {max_attempts} {when}, before: {}",
+        clean(reason)
+    )
+}
+
 async fn cancel(session: &Session, id: String) -> Result<(), Failure> {
     let request = JobRequest { job: id };
     let job = answer(session.client.job_cancel(session.soon(), request).await)?;
@@ -129,10 +205,11 @@ fn render(jobs: &[JobView], now: SystemTime) -> String {
     let rows: Vec<Vec<String>> = jobs
         .iter()
         .map(|job| {
-            let detail = match (&job.error, job.state) {
-                (Some(error), _) => error.message.clone(),
-                (None, JobState::Running) => follow::describe(&job.progress),
-                (None, _) => String::new(),
+            let detail = match (&job.error, job.state, &job.retry) {
+                (Some(error), _, _) => error.message.clone(),
+                (None, JobState::Running, Some(retry)) => attempt(retry, now),
+                (None, JobState::Running, None) => follow::describe(&job.progress),
+                (None, _, _) => String::new(),
             };
             vec![
                 job.job.clone(),

@@ -116,7 +116,7 @@ fn created(done: &Created, now: SystemTime) -> String {
             count(done.deduplicated_chunks, "chunk"),
         ),
     ));
-    if snapshot.is_container {
+    if snapshot.is_container || snapshot.container_folder.is_some() {
         lines.push(("Paused for", micros(done.pause_us)));
     }
     lines.push(("Took", micros(done.elapsed_us)));

@@ -301,6 +301,9 @@ pub(crate) fn source(snapshot: &SnapshotView) -> String {
     } else {
         "folder"
     };
+    if let Some(of) = &snapshot.container_folder {
+        return format!("folder {} of container {}", of.path, of.container);
+    }
     match &snapshot.image {
         Some(image) => format!("{kind} {} of image {image}", snapshot.source),
         None => format!("{kind} {}", snapshot.source),
@@ -363,7 +366,7 @@ fn view_facts(snapshot: &SnapshotView, now: SystemTime) -> Vec<(&'static str, St
             lines.push(("Memory", memory(found)));
         }
         lines.push(("Stored", size(snapshot.stored_bytes)));
-        if snapshot.is_container {
+        if snapshot.is_container || snapshot.container_folder.is_some() {
             lines.push(("Paused for", micros(snapshot.pause_us)));
         }
     }

@@ -11,12 +11,13 @@ use snap_api::{
     ForgetView, Hello, HelloRequest, HistoryRequest, JobOutput, JobOutputRequest, JobRequest,
     JobStarted, JobView, JobWaitRequest, LabelRequest, ListRequest, MemoryContents, MountRequest,
     MountView, MountsUpgraded, Moves, MovesRequest, Page, PinRequest, PolicyListRequest,
-    PolicyRequest, PolicySetRequest, PolicyView, ReferenceRequest, RemoveRequest, Removed,
-    RepairRequest, RestoreRequest, RollbackRequest, RolledBack, SnapshotDetail, SnapshotView,
-    Snapshotd, StatsRequest, Status, StatusRequest, TagRequest, TemplateBuildRequest, TemplatePlan,
-    TemplateRequest, TemplateView, TrashEmptied, TrashEmptyRequest, TrashView, TreeEntry,
-    TreeRequest, TtlRequest, UndeleteRequest, Undeleted, UnmountRequest, UpgradeMountsRequest,
-    Verdict, VerifyRequest, VersionView, VolumeChangeRequest, VolumeRequest, VolumeView,
+    PolicyRequest, PolicySetRequest, PolicyView, PutRequest, ReferenceRequest, RemoveRequest,
+    Removed, RepairRequest, RestoreRequest, RollbackRequest, RolledBack, SnapshotDetail,
+    SnapshotView, Snapshotd, StatsRequest, Status, StatusRequest, TagRequest, TemplateBuildRequest,
+    TemplatePlan, TemplateRequest, TemplateView, TrashEmptied, TrashEmptyRequest, TrashView,
+    TreeEntry, TreeRequest, TriggerView, TtlRequest, UndeleteRequest, Undeleted, UnmountRequest,
+    UpgradeMountsRequest, Verdict, VerifyRequest, VersionView, VolumeChangeRequest, VolumeRequest,
+    VolumeView,
 };
 use tarpc::context::Context;
 use tokio::sync::Notify;
@@ -87,6 +88,16 @@ impl Snapshotd for Fake {
     }
     async fn copy_start(self, _: Context, request: CopyRequest) -> Answer<JobStarted> {
         self.job("copy_start", &request)
+    }
+    async fn put_start(self, _: Context, request: PutRequest) -> Answer<JobStarted> {
+        self.job("put_start", &request)
+    }
+    async fn auto_triggers(self, _: Context, request: ListRequest) -> Answer<Page<TriggerView>> {
+        self.note("auto_triggers", &request)?;
+        Ok(Page {
+            items: vec![fixtures::trigger()],
+            next: None,
+        })
     }
     async fn verify_start(self, _: Context, request: VerifyRequest) -> Answer<JobStarted> {
         self.job("verify_start", &request)

@@ -17,7 +17,7 @@ use snap_api::{
 mod lasting;
 
 pub(crate) use lasting::{
-    auto, built, changed_volume, emptied, plan, template, trashed, undeleted, volume,
+    auto, built, changed_volume, emptied, plan, template, trashed, trigger, undeleted, volume,
 };
 
 pub(crate) const ID: &str = "0123456789abcdef0123456789abcdef";
@@ -37,6 +37,7 @@ pub(crate) fn snapshot() -> SnapshotView {
         labels: BTreeMap::from([("branch".to_owned(), "main".to_owned())]),
         source: "web".to_owned(),
         is_container: true,
+        container_folder: None,
         image: Some("example.org/web:1".to_owned()),
         created_at: THEN.to_owned(),
         expires_at: None,
@@ -162,6 +163,7 @@ pub(crate) fn container(id: &str) -> ContainerView {
 
 pub(crate) fn running_job(seq: u64) -> JobView {
     JobView {
+        retry: None,
         job: JOB.to_owned(),
         kind: "create".to_owned(),
         namespace: "default".to_owned(),

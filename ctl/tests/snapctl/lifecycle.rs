@@ -63,6 +63,11 @@ fn automatic_snapshots_are_stored_as_typed() {
     let request = asked("auto_remove", &["auto", "remove", "web"]);
     assert_eq!(request, json!({"namespace": "default", "name": "web"}));
     let daemon = Daemon::start(Script::default());
+    let triggers = daemon.run(&["auto", "triggers"]);
+    let triggers = String::from_utf8(triggers.stdout).unwrap();
+    for told in ["exit,oom", "label", "3 held back", "last"] {
+        assert!(triggers.contains(told), "{triggers}");
+    }
     let listed = daemon.run(&["auto", "list"]);
     let listed = stdout(&listed);
     assert_eq!(listed.lines().count(), 4, "{listed}");

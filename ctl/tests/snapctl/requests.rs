@@ -115,6 +115,29 @@ fn copy_splits_reference_and_path_and_completes_the_destination() {
 }
 
 #[test]
+fn what_is_put_in_arrives_as_an_absolute_path() {
+    let daemon = Daemon::start(Script::default());
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    let mut command = daemon.command(&["copy", "file", "web:/etc/file", "--detach"]);
+    command.current_dir(folder.path()).output().unwrap();
+    let request = &daemon.seen("put_start")[0];
+    let expected = folder.path().canonicalize().unwrap().join("file");
+    assert_eq!(request["source"], expected.to_str().unwrap());
+    assert_eq!(
+        (&request["name"], &request["path"]),
+        (&json!("web"), &json!("/etc/file"))
+    );
+}
+
+#[test]
+fn a_folder_of_a_container_arrives_as_one() {
+    let asked = asked("create_start", &["create", "web:/srv/data", "--detach"]);
+    let expected = json!({"folder": {"container": "web", "path": "/srv/data"}});
+    assert_eq!(asked["source"], expected);
+}
+
+#[test]
 fn every_option_of_collect_arrives() {
     let plain = asked("collect_start", &["collect", "--detach"]);
     let expected = json!({"namespace": "default", "dry_run": false, "grace_seconds": null});

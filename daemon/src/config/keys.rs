@@ -40,7 +40,7 @@ impl Key {
     }
 }
 
-pub(super) const KEYS: [Key; 27] = [
+pub(super) const KEYS: [Key; 29] = [
     Key {
         name: "root",
         about: "Folder of the store, the catalogue and the writable layers of restored containers",
@@ -104,6 +104,20 @@ pub(super) const KEYS: [Key; 27] = [
         set: |config, value| {
             values::size(value, 0..=1 << 60).map(|size| config.stored_bytes_per_namespace = size)
         },
+    },
+    Key {
+        name: "unique_bytes_per_namespace",
+        about: "Most bytes of the store that the snapshots of one namespace alone may need; 0 for no limit",
+        get: |config| values::size_text(config.unique_bytes_per_namespace),
+        set: |config, value| {
+            values::size(value, 0..=1 << 60).map(|size| config.unique_bytes_per_namespace = size)
+        },
+    },
+    Key {
+        name: "auto_policies",
+        about: "Folder of files that say which containers are captured when they end",
+        get: |config| text(&config.auto_policies),
+        set: |config, value| values::path(value).map(|path| config.auto_policies = path),
     },
     Key {
         name: "expiry_interval",

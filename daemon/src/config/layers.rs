@@ -32,7 +32,8 @@ const AFTER_HELP: &str = "\
 Signals:
   TERM, INT   Stop: nothing new is accepted, running jobs are cancelled and undone, mounts and restored
               containers go on
-  HUP         Reload: every mount server is replaced with the installed binary, under use
+  HUP         Reload: the files of auto_policies are read again, and every mount server is replaced with the
+              installed binary, under use
 
 Exit codes:
   0  Stopped as it was told to
@@ -43,6 +44,7 @@ Exit codes:
 
 Files:
   /etc/snapshotd/config.toml     Configuration, TOML
+  /etc/snapshotd/auto.d          Which containers are captured when they end, TOML
   /var/lib/snapshotd             Store and catalogue; holds everything that matters
   /run/snapshotd/snapshotd.sock  The socket";
 

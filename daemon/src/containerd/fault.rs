@@ -64,6 +64,9 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Reasons of reports of silence, which passes when containerd answers again.
+    pub(crate) const SILENCE: [&str; 3] = ["containerd-away", "shim-silent", "containerd-slow"];
+
     /// An answer that lacks the thing it should hold.
     pub(crate) fn absent(op: &'static str, name: &str) -> Self {
         Self::NotFound {
@@ -126,6 +129,28 @@ impl From<Fault> for crate::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn silence_is_known_by_its_reason() {
+        let (op, name) = ("look up container", "a".to_owned());
+        for fault in [
+            Fault::Unavailable {
+                path: "/run/c.sock".into(),
+                why: String::new(),
+            },
+            Fault::Unsaid { name: name.clone() },
+            Fault::TimedOut {
+                op,
+                name: name.clone(),
+                limit: Duration::ZERO,
+            },
+            Fault::absent(op, &name),
+        ] {
+            let is_silence = fault.is_silence();
+            let report = ErrorReport::from(fault);
+            assert_eq!(Fault::SILENCE.contains(&&*report.reason), is_silence);
+        }
+    }
 
     #[test]
     fn silence_is_never_taken_for_absence() {

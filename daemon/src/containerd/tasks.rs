@@ -10,7 +10,7 @@ use containerd_client::{
     tonic::transport::Channel,
     types::v1::Status,
 };
-use prost_types::Any;
+use prost_types::{Any, Timestamp};
 use snap_store::Namespace;
 use tracing::warn;
 
@@ -28,6 +28,28 @@ pub struct Task {
     pub pid: u32,
     /// Where it stands.
     pub status: TaskStatus,
+    /// How it has ended, when it has.
+    pub ended: Option<Ended>,
+}
+
+/// How the first process of a task has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Its exit status; 128 and the signal when one has ended it.
+    pub status: u32,
+    /// When, in milliseconds since 1970.
+    pub at_ms: i64,
+}
+
+impl Ended {
+    pub(super) fn new(status: u32, at: Option<Timestamp>) -> Self {
+        let at = at.unwrap_or_default();
+        let ms = i64::from(at.nanos) / 1_000_000;
+        Self {
+            status,
+            at_ms: at.seconds.saturating_mul(1000).saturating_add(ms),
+        }
+    }
 }
 
 /// What a new task is made of.
@@ -116,7 +138,9 @@ impl Containerd {
             }
         };
         let pid = process.pid;
-        Ok(Some(Task { pid, status }))
+        let ended = (status == TaskStatus::Stopped)
+            .then(|| Ended::new(process.exit_status, process.exited_at));
+        Ok(Some(Task { pid, status, ended }))
     }
 
     /// Freezes the container.

@@ -52,16 +52,24 @@ pub(crate) async fn forecast(host: &Host, plan: &CreatePlan) -> Result<Forecast>
         rests_on,
         warnings: subject.warnings,
     };
-    let CreateSource::Container(container) = &plan.source else {
-        return Ok(forecast);
+    let container = match &plan.source {
+        CreateSource::Container(container) => {
+            let verdict = memory::verdict(host, &plan.namespace, container).await?;
+            if plan.memory != MemoryWish::None && verdict.blockers.is_empty() {
+                let estimate = memory::images_estimate(host, &plan.namespace, container);
+                let (bytes, from) = estimate.await?;
+                forecast.images_bytes = Some(bytes);
+                forecast.rests_on.push(format!("Images: {from}"));
+            }
+            forecast.verdict = Some(verdict);
+            container
+        }
+        CreateSource::Folder { container, .. } => container,
+        CreateSource::AtRest(_)
+        | CreateSource::Path(_)
+        | CreateSource::Layer(_)
+        | CreateSource::Merge(_) => return Ok(forecast),
     };
-    let verdict = memory::verdict(host, &plan.namespace, container).await?;
-    if plan.memory != MemoryWish::None && verdict.blockers.is_empty() {
-        let (bytes, from) = memory::images_estimate(host, &plan.namespace, container).await?;
-        forecast.images_bytes = Some(bytes);
-        forecast.rests_on.push(format!("Images: {from}"));
-    }
-    forecast.verdict = Some(verdict);
     let past = host.catalogue.list(None, None, LOOKED_AT)?;
     let (pause_us, from) = pause(&past, container, forecast.images_bytes);
     forecast.pause_us = pause_us;
@@ -82,7 +90,7 @@ async fn count(
     plan: &CreatePlan,
     rests_on: &mut Vec<String>,
 ) -> Result<Counted> {
-    let (mut folders, what) = match &subject.root {
+    let (folders, what) = match &subject.root {
         Root::Folder(folder) => (vec![folder.clone()], "the metadata of the folder"),
         Root::Overlay { upper, .. } | Root::Restored { upper, .. } => {
             let what = "the metadata of the writable layer; layers below it that this host has not captured yet come to it once";
@@ -94,8 +102,18 @@ async fn count(
         }
         Root::Trees(_) => (Vec::new(), "nothing: the trees are in the store"),
     };
-    let included = subject.included.iter();
-    folders.extend(included.map(|mount| PathBuf::from(&mount.source)));
+    let top = subject.top.clone();
+    let mut folders: Vec<_> = folders
+        .into_iter()
+        .map(|folder| (folder, top.clone()))
+        .collect();
+    folders.extend(subject.included.iter().map(|mount| {
+        let wanted = top.strip_prefix(&mount.destination);
+        (
+            PathBuf::from(&mount.source),
+            wanted.map(Path::to_owned).unwrap_or_default(),
+        )
+    }));
     let excluded = match plan.exclude.is_empty() {
         true => "",
         false => "; what --exclude leaves out is counted too",
@@ -103,8 +121,8 @@ async fn count(
     rests_on.push(format!("Files: {what}{excluded}"));
     let counting = move || -> StoreResult<_> {
         let mut counted = Counted::default();
-        for folder in &folders {
-            counted.add(folder)?;
+        for (folder, wanted) in &folders {
+            counted.add(folder, wanted)?;
         }
         Ok(counted)
     };
@@ -112,10 +130,10 @@ async fn count(
 }
 
 impl Counted {
-    /// Adds what is in `top`, on its own file system. What goes away meanwhile is not counted: the container runs.
-    fn add(&mut self, top: &Path) -> StoreResult<()> {
+    /// Adds what is in the folder `wanted` of `top`, on its own file system. What goes away meanwhile is not counted: the container runs.
+    fn add(&mut self, top: &Path, wanted: &Path) -> StoreResult<()> {
         let opened = parts::open(top)?;
-        let mut waiting = vec![PathBuf::from(".")];
+        let mut waiting = vec![Path::new(".").join(wanted.strip_prefix("/").unwrap_or(wanted))];
         while let Some(folder) = waiting.pop() {
             // The container may put a link in the place of a folder at any moment.
             let within = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;

@@ -31,6 +31,8 @@ pub(super) struct Parts {
     root: Part,
     included: Vec<(PathBuf, Part)>,
     base: Option<BaseRecord>,
+    /// The folder that alone is wanted, from the root on; `/` for all.
+    top: PathBuf,
 }
 
 /// One folder.
@@ -63,7 +65,8 @@ impl Parts {
             }
             Root::Trees(_) => unreachable!("trees are merged and not read"),
         };
-        let included = subject.included.clone();
+        let (included, top) = (subject.included.clone(), subject.top.clone());
+        let exclude = exclude.all_but(&names(&top));
         let opening = move || -> StoreResult<Self> {
             let part = |folder, kind, exclude, key: &str| {
                 Part::new(&config.root, folder, kind, exclude, key)
@@ -73,13 +76,16 @@ impl Parts {
                 let destination = PathBuf::from(&mount.destination);
                 let folder = open(Path::new(&mount.source))?;
                 let key = format!("{key} {}", mount.destination);
-                let part = part(folder, SourceKind::Plain, Exclude::default(), &key)?;
+                let wanted = top.strip_prefix(&destination).unwrap_or(Path::new(""));
+                let exclude = Exclude::default().all_but(&names(wanted));
+                let part = part(folder, SourceKind::Plain, exclude, &key)?;
                 Ok((destination, part))
             });
             Ok(Self {
                 root,
                 included: included.collect::<StoreResult<_>>()?,
                 base,
+                top,
             })
         };
         blocking(opening).await
@@ -157,6 +163,7 @@ impl Parts {
                 joined.warnings.extend(graft.warnings);
                 tree = joined;
             }
+            let tree = wanted(&draft, tree, &self.top)?;
             Ok((draft, self, tree))
         };
         blocking(building).await
@@ -246,8 +253,23 @@ pub(super) fn open(folder: &Path) -> StoreResult<OwnedFd> {
     rustix::fs::open(folder, flags, Mode::empty()).map_err(Error::io("open", folder))
 }
 
+/// What is wanted of a tree.
+fn wanted(draft: &Draft, tree: CapturedTree, top: &Path) -> StoreResult<CapturedTree> {
+    let part = capture::part(draft, tree, &names(top));
+    let part = part.map(capture::Part::into_tree);
+    match part {
+        Ok(Some(tree)) => Ok(tree),
+        // It is what something was mounted on that is not known of, or it went away meanwhile.
+        Ok(None) | Err(Error::NotFound { .. }) => Err(Error::NotFound {
+            what: "Folder",
+            name: format!("{} in the container's own files", top.display()),
+        }),
+        Err(error) => Err(error),
+    }
+}
+
 /// The names on the way to `destination`.
-fn names(destination: &Path) -> Vec<&[u8]> {
+pub(super) fn names(destination: &Path) -> Vec<&[u8]> {
     use std::os::unix::ffi::OsStrExt;
     let names = destination.components().filter_map(|part| match part {
         std::path::Component::Normal(name) => Some(name.as_bytes()),

@@ -1,4 +1,4 @@
-//! What a create request is about: a container and where its files are, or a folder.
+//! What a create request is about: a container and where its files are, a folder of it, or a folder of the host.
 
 use std::{
     io,
@@ -12,7 +12,7 @@ use snap_store::{ContainerConfig, Error as StoreError, Namespace, Origin, Snapsh
 use super::{
     CreatePlan, CreateSource, LayerSource, MergeSource,
     folders::{self, Layer},
-    usage,
+    place, usage,
 };
 use crate::{
     attached,
@@ -38,6 +38,8 @@ pub(super) struct Subject {
     pub(super) config: Option<ContainerConfig>,
     /// Where its files are.
     pub(super) root: Root,
+    /// The part of them that is wanted, from their root on; `/` for all.
+    pub(super) top: PathBuf,
     /// Bind mounts whose content is captured with it.
     pub(super) included: Vec<SpecMount>,
     /// Things worth knowing that do not stop the capture.
@@ -76,9 +78,13 @@ impl Subject {
             CreateSource::Path(path) => Self::folder(host, plan, path),
             CreateSource::Container(id) => {
                 require_running(host, plan, id).await?;
-                Self::container(host, plan, id).await
+                Self::container(host, plan, id, Path::new("/")).await
             }
-            CreateSource::AtRest(id) => Self::container(host, plan, id).await,
+            CreateSource::Folder { container, path } => {
+                require_running(host, plan, container).await?;
+                Self::folder_of_container(host, plan, container, path).await
+            }
+            CreateSource::AtRest(id) => Self::container(host, plan, id, Path::new("/")).await,
             CreateSource::Layer(layer) => Ok(Self::layer(layer)),
             CreateSource::Merge(trees) => {
                 let root = Root::Trees(trees.clone());
@@ -103,6 +109,7 @@ impl Subject {
             key,
             config: None,
             root,
+            top: PathBuf::from("/"),
             included: Vec::new(),
             warnings: Vec::new(),
         }
@@ -147,7 +154,33 @@ impl Subject {
         ))
     }
 
-    async fn container(host: &Host, plan: &CreatePlan, id: &str) -> Result<Self> {
+    /// A folder of a container, which is a folder from then on.
+    async fn folder_of_container(
+        host: &Host,
+        plan: &CreatePlan,
+        id: &str,
+        path: &Path,
+    ) -> Result<Self> {
+        if plan.stop || plan.memory != MemoryWish::None {
+            let message =
+                "With a folder of a container neither its memory is captured nor its task stopped";
+            return Err(usage("folder-options", message.to_owned()));
+        }
+        let info = host.containerd.container(&plan.namespace, id).await;
+        let info = info.map_err(|fault| unknown_container(fault, &plan.namespace, id))?;
+        let mounts = SpecMount::read_all(&info.config.spec)?;
+        let of = (&plan.namespace, id);
+        let top = place::find(host, of, path, (&mounts, &plan.include_mounts)).await?;
+        let mut subject = Self::container(host, plan, id, &top).await?;
+        subject.config = None;
+        subject.source = format!("{id}:{}", path.display());
+        subject.key = format!("{} below {top:?}", subject.key);
+        subject.top = top;
+        Ok(subject)
+    }
+
+    /// A container; bind mounts that do not concern `top` are passed over.
+    async fn container(host: &Host, plan: &CreatePlan, id: &str, top: &Path) -> Result<Self> {
         let namespace = &plan.namespace;
         let found = host.containerd.container(namespace, id).await;
         let ContainerInfo {
@@ -155,7 +188,7 @@ impl Subject {
             snapshot_key,
         } = found.map_err(|fault| unknown_container(fault, namespace, id))?;
         let told = attached::leave_out(host, namespace, &mut config)?;
-        let (included, mut warnings) = choose_mounts(&config, &plan.include_mounts)?;
+        let (included, mut warnings) = choose_mounts(&config, &plan.include_mounts, top)?;
         warnings.extend(told);
         let root = if snapshot_key.is_empty() {
             without_snapshot(host, plan, &mut config)?
@@ -174,6 +207,7 @@ impl Subject {
             ),
             config: Some(config),
             root,
+            top: PathBuf::from("/"),
             included,
             warnings,
         })
@@ -256,13 +290,21 @@ fn without_snapshot(host: &Host, plan: &CreatePlan, config: &mut ContainerConfig
     }
 }
 
-/// Bind mounts that are included, and a word on those that are not.
+/// Bind mounts that are included, and a word on those that are not. Those that lie neither below `top` nor above it have nothing to do
+/// with it.
 fn choose_mounts(
     config: &ContainerConfig,
     include: &[String],
+    top: &Path,
 ) -> Result<(Vec<SpecMount>, Vec<String>)> {
-    let mounts = SpecMount::read_all(&config.spec)?;
-    let mut binds: Vec<_> = mounts.into_iter().filter(SpecMount::is_bind).collect();
+    let concerns = |mount: &SpecMount| {
+        let destination = Path::new(&mount.destination);
+        destination.starts_with(top) || top.starts_with(destination)
+    };
+    let mounts = SpecMount::read_all(&config.spec)?.into_iter();
+    let mut binds: Vec<_> = mounts
+        .filter(|mount| mount.is_bind() && concerns(mount))
+        .collect();
     let unknown = include
         .iter()
         .find(|wanted| !binds.iter().any(|bind| bind.is_at(wanted)));
@@ -273,8 +315,12 @@ fn choose_mounts(
         } else {
             known.join(", ")
         };
+        let place = match top == Path::new("/") {
+            true => String::new(),
+            false => format!(" that concerns {}", top.display()),
+        };
         let message = format!(
-            "Container {} has no bind mount at {unknown}; it has: {known}",
+            "Container {} has no bind mount at {unknown}{place}; it has: {known}",
             config.id
         );
         return Err(usage("unknown-mount", message));
@@ -343,7 +389,8 @@ mod tests {
 
     #[test]
     fn only_data_that_is_left_out_is_warned_of() {
-        let (included, warnings) = choose_mounts(&config(), &["/data/".to_owned()]).unwrap();
+        let (included, warnings) =
+            choose_mounts(&config(), &["/data/".to_owned()], Path::new("/")).unwrap();
         assert_eq!(included[0].source, "/tmp");
         assert_eq!(
             warnings,
@@ -352,15 +399,26 @@ mod tests {
     }
 
     #[test]
+    fn of_a_folder_only_its_own_mounts_count() {
+        let (included, warnings) = choose_mounts(&config(), &[], Path::new("/etc")).unwrap();
+        assert!(included.is_empty() && warnings.is_empty(), "{warnings:?}");
+        let (_, warnings) = choose_mounts(&config(), &[], Path::new("/data/x")).unwrap();
+        assert_eq!(warnings.len(), 1);
+        let include = ["/data".to_owned()];
+        choose_mounts(&config(), &include, Path::new("/data/x")).unwrap();
+        choose_mounts(&config(), &include, Path::new("/etc")).unwrap_err();
+    }
+
+    #[test]
     fn an_unknown_mount_is_refused_with_those_that_exist() {
-        let error = choose_mounts(&config(), &["/proc".to_owned()]).unwrap_err();
+        let error = choose_mounts(&config(), &["/proc".to_owned()], Path::new("/")).unwrap_err();
         assert!(
             error
                 .to_string()
                 .ends_with("it has: /etc/hosts, /data, /key"),
             "{error}"
         );
-        let error = choose_mounts(&config(), &["/key".to_owned()]).unwrap_err();
+        let error = choose_mounts(&config(), &["/key".to_owned()], Path::new("/")).unwrap_err();
         assert!(error.to_string().contains("is not a folder"), "{error}");
     }
 }

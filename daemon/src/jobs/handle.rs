@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use snap_api::{JobOutput, ProgressView};
+use snap_api::{JobOutput, ProgressView, RetryView};
 use snap_store::Progress;
 use tokio::sync::{Notify, watch};
 use tracing::debug;
@@ -40,6 +40,7 @@ struct Inner {
     is_cancelled: AtomicBool,
     cancel: Notify,
     output: Mutex<Output>,
+    retry: Mutex<Option<RetryView>>,
 }
 
 /// The end of what a job has printed.
@@ -65,6 +66,7 @@ impl JobHandle {
                 is_cancelled: AtomicBool::new(false),
                 cancel: Notify::new(),
                 output: Mutex::default(),
+                retry: Mutex::default(),
             }),
         }
     }
@@ -123,6 +125,22 @@ impl JobHandle {
     pub fn cancel(&self) {
         self.inner.is_cancelled.store(true, Relaxed);
         self.inner.cancel.notify_waiters();
+    }
+
+    /// Says that an attempt has failed and another one comes, or is under way.
+    pub(super) fn set_retry(&self, retry: Option<RetryView>) {
+        *self.retry_place() = retry;
+        self.turn();
+    }
+
+    /// At which attempt it is, when one has failed.
+    pub(super) fn retry(&self) -> Option<RetryView> {
+        self.retry_place().clone()
+    }
+
+    fn retry_place(&self) -> MutexGuard<'_, Option<RetryView>> {
+        let retry = self.inner.retry.lock();
+        retry.unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn set_phase(&self, name: &str) {

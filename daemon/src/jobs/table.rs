@@ -80,6 +80,7 @@ impl Job {
             started_at: clock::rfc3339(self.started_at),
             ended_at: end.map(|end| clock::rfc3339(end.at)),
             progress: self.handle.view(),
+            retry: self.handle.retry(),
             outcome,
             error,
         }

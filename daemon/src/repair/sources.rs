@@ -53,6 +53,8 @@ async fn of_snapshot(host: &Arc<Host>, id: &SnapshotId) -> Result<Vec<Box<dyn Ch
     let (store, id) = (host.store.clone(), *id);
     let manifest: Manifest = blocking(move || store.manifest(&id)).await?;
     let places = match manifest.origin {
+        // Of a folder of a container nobody knows where its files are without following what the container says.
+        Origin::Path(path) if !path.starts_with('/') => Vec::new(),
         Origin::Path(path) => vec![Place {
             name: format!("folder {path}"),
             folder: PathBuf::from(path),

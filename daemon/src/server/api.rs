@@ -9,13 +9,13 @@ use snap_api::{
     ForgetView, Hello, HelloRequest, HistoryRequest, JobOutput, JobOutputRequest, JobRequest,
     JobStarted, JobView, JobWaitRequest, LabelRequest, ListRequest, MemoryContents, MountRequest,
     MountView, MountsUpgraded, Moves, MovesRequest, PROTOCOL_MAJOR, PROTOCOL_MINOR, Page,
-    PinRequest, PolicyListRequest, PolicyRequest, PolicySetRequest, PolicyView, ReferenceRequest,
-    RemoveRequest, Removed, RepairRequest, RestoreRequest, RollbackRequest, RolledBack,
-    SnapshotDetail, SnapshotView, Snapshotd, StatsRequest, Status, StatusRequest, TagRequest,
-    TemplateBuildRequest, TemplatePlan, TemplateRequest, TemplateView, TrashEmptied,
-    TrashEmptyRequest, TrashView, TreeEntry, TreeRequest, TtlRequest, UndeleteRequest, Undeleted,
-    UnmountRequest, UpgradeMountsRequest, Verdict, VerifyRequest, VersionView, VolumeChangeRequest,
-    VolumeRequest, VolumeView,
+    PinRequest, PolicyListRequest, PolicyRequest, PolicySetRequest, PolicyView, PutRequest,
+    ReferenceRequest, RemoveRequest, Removed, RepairRequest, RestoreRequest, RollbackRequest,
+    RolledBack, SnapshotDetail, SnapshotView, Snapshotd, StatsRequest, Status, StatusRequest,
+    TagRequest, TemplateBuildRequest, TemplatePlan, TemplateRequest, TemplateView, TrashEmptied,
+    TrashEmptyRequest, TrashView, TreeEntry, TreeRequest, TriggerView, TtlRequest, UndeleteRequest,
+    Undeleted, UnmountRequest, UpgradeMountsRequest, Verdict, VerifyRequest, VersionView,
+    VolumeChangeRequest, VolumeRequest, VolumeView,
 };
 use tarpc::context::Context;
 use tracing::debug;
@@ -23,7 +23,8 @@ use tracing::debug;
 use super::{
     autos, browse,
     calls::{Answer, Api},
-    changes, listing, naming, parse, policies, retention, templates, trash, tree, volumes, work,
+    changes, copies, listing, naming, parse, policies, retention, templates, trash, tree, volumes,
+    work,
 };
 use crate::{backup, collect, containers, doctor, error::Result, mounts, status};
 
@@ -50,7 +51,8 @@ impl Snapshotd for Api {
     works! {
         create_start(CreateRequest) -> JobStarted = "create", work::create;
         restore_start(RestoreRequest) -> JobStarted = "restore", work::restore;
-        copy_start(CopyRequest) -> JobStarted = "copy", work::copy;
+        copy_start(CopyRequest) -> JobStarted = "copy", copies::copy;
+        put_start(PutRequest) -> JobStarted = "put", copies::put;
         create_forecast(CreateRequest) -> Forecast = "forecast", work::forecast;
         template_plan(TemplateBuildRequest) -> TemplatePlan = "template-plan", templates::plan;
         template_build_start(TemplateBuildRequest) -> JobStarted = "build", templates::build;
@@ -66,6 +68,7 @@ impl Snapshotd for Api {
         policy_list(PolicyListRequest) -> Page<PolicyView> = "policies", policies::list;
         trash_list(ListRequest) -> Page<TrashView> = "trash", trash::list;
         auto_list(ListRequest) -> Page<AutoView> = "autos", autos::list;
+        auto_triggers(ListRequest) -> Page<TriggerView> = "triggers", autos::triggers;
         template_list(ListRequest) -> Page<TemplateView> = "templates", templates::list;
         template_show(TemplateRequest) -> TemplateView = "template", templates::show;
         volume_list(ListRequest) -> Page<VolumeView> = "volumes", volumes::list;

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use snap_api::{AutoRequest, AutoSetRequest, AutoView, CreateSource, ListRequest, Page, WirePath};
+use snap_api::{
+    AutoRequest, AutoSetRequest, AutoView, CreateSource, ListRequest, Page, TriggerView, WirePath,
+};
 use snap_store::{AutoRecord, AutoSource};
 
 use super::{
@@ -10,7 +12,7 @@ use super::{
     parse,
     peer::Peer,
 };
-use crate::{auto, blocking, clock, error::Result, events::Event, host::Host};
+use crate::{auto, blocking, clock, error::Result, events::Event, host::Host, triggers};
 
 /// Names of one namespace that have them.
 const MAX_AUTOS: u64 = 1000;
@@ -35,6 +37,11 @@ pub(super) async fn set(host: &Arc<Host>, peer: Peer, request: AutoSetRequest) -
             CreateSource::Path(path) => {
                 peer.require_root("capture folders of the host")?;
                 AutoSource::Path(parse::host_path(path)?)
+            }
+            CreateSource::Folder { .. } => {
+                let message =
+                    "By the calendar a whole container is captured, or a folder of the host";
+                return Err(parse::usage("invalid-source", message));
             }
         },
         schedule: request.schedule,
@@ -68,6 +75,25 @@ pub(super) async fn list(host: &Arc<Host>, request: &ListRequest) -> Result<Page
             break;
         }
         page.push(view(one), format!("{} {}", one.namespace, one.name.name()));
+    }
+    Ok(page.finish())
+}
+
+pub(super) async fn triggers(host: &Arc<Host>, request: &ListRequest) -> Result<Page<TriggerView>> {
+    parse::plain_list(request)?;
+    let namespace = parse::optional_namespace(request.namespace.as_deref())?;
+    let mut found = triggers::views(host, namespace.as_ref()).await?;
+    if let Some(cursor) = &request.cursor {
+        let (namespace, container) = cursor.split_once(' ').ok_or_else(page::invalid)?;
+        found.retain(|one| (&*one.namespace, &*one.container) > (namespace, container));
+    }
+    let mut page = PageBuilder::new(parse::page_limit(request.limit));
+    for one in found {
+        if page.is_full() {
+            break;
+        }
+        let cursor = format!("{} {}", one.namespace, one.container);
+        page.push(one, cursor);
     }
     Ok(page.finish())
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use snap_store::{SnapshotName, SnapshotRecord, SnapshotState};
 
 use super::parse::usage;
-use crate::error::Result;
+use crate::{error::Result, views};
 
 const MAX_FILTERS: usize = 64;
 /// Room for the longest label.
@@ -130,8 +130,14 @@ impl Text {
     /// Whether one of the texts that a snapshot has of this kind is one that is looked for.
     fn of(self, record: &SnapshotRecord, is_wanted: impl Fn(&str) -> bool) -> bool {
         match self {
-            Self::Container => record.is_container && is_wanted(&record.source),
-            Self::Path => !record.is_container && is_wanted(&record.source),
+            Self::Container => match views::container_folder(record) {
+                Some((container, _)) => is_wanted(container),
+                None => record.is_container && is_wanted(&record.source),
+            },
+            Self::Path => match views::container_folder(record) {
+                Some((_, path)) => is_wanted(path),
+                None => !record.is_container && is_wanted(&record.source),
+            },
             Self::Source => is_wanted(&record.source),
             Self::Image => record.image.as_deref().is_some_and(is_wanted),
             Self::Name => {

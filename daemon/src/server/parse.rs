@@ -272,6 +272,16 @@ pub(super) fn host_path(path: &WirePath) -> Result<PathBuf> {
     Err(usage("invalid-path", message))
 }
 
+/// A folder of a container, as the container sees it: absolute, and normal afterwards.
+pub(super) fn container_path(path: &WirePath) -> Result<PathBuf> {
+    host_path(path).map_err(|_| {
+        let message = format!(
+            "`{path}` is no folder of a container: absolute, without `..`, {MAX_PATH_BYTES} bytes at most"
+        );
+        usage("invalid-path", message)
+    })
+}
+
 /// A path inside a snapshot as its names; none for the root.
 pub(super) fn inner_path(path: &WirePath) -> Result<Vec<EntryName>> {
     let invalid = || {

@@ -42,7 +42,7 @@ pub(super) async fn build(
     request: TemplateBuildRequest,
 ) -> Result<JobStarted> {
     let plan = build_plan(host, peer, request)?;
-    quota::admit(host, &plan.namespace)?;
+    quota::admit(host, &plan.namespace).await?;
     relief::admit(host).await?;
     // What would end it before its first step is told at once.
     template::plan(host, &plan).await?;

@@ -1,28 +1,19 @@
 //! Long work: each call checks what can be checked at once and starts a job for the rest.
 
-use std::{
-    collections::BTreeMap,
-    ffi::OsString,
-    fs::File,
-    io,
-    os::{fd::AsFd, unix::fs::OpenOptionsExt},
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use snap_api::{
-    Copied, CopyRequest, CreateRequest, CreateSource as WireSource, ErrorCode, ErrorReport,
-    Forecast, JobOutcome, JobStarted, MemoryWish, NetworkChoice, RepairRequest, RestoreRequest,
-    StatsRequest, Ttl, Verdict, VerifyRequest,
+    CreateRequest, CreateSource as WireSource, Forecast, JobOutcome, JobStarted, MemoryWish,
+    NetworkChoice, RepairRequest, RestoreRequest, StatsRequest, Ttl, Verdict, VerifyRequest,
 };
 use snap_fs::verify::Depth;
-use snap_store::{EntryName, MemoryMark, Namespace, SnapshotId, TEMPLATE_LABEL, TreeReader};
+use snap_store::{MemoryMark, Namespace, SnapshotId, TEMPLATE_LABEL};
 
 use super::{browse::active, parse, peer::Peer, trash, volumes};
 use crate::{
     blocking, clock,
     create::{self, CreatePlan, CreateSource},
-    error::{Error, Result},
+    error::Result,
     host::Host,
     jobs::{JobKind, JobRequest},
     memory,
@@ -53,12 +44,7 @@ pub(super) async fn create(
     let request = JobRequest {
         kind: JobKind::Create,
         namespace: plan.namespace.clone(),
-        subject: match &plan.source {
-            CreateSource::Container(id) | CreateSource::AtRest(id) => id.clone(),
-            CreateSource::Path(path) => path.display().to_string(),
-            CreateSource::Layer(layer) => layer.source.clone(),
-            CreateSource::Merge(trees) => trees.source.clone(),
-        },
+        subject: plan.source.subject(),
         snapshot: Some(plan.id),
         key,
     };
@@ -116,6 +102,10 @@ fn create_plan(host: &Host, peer: Peer, request: CreateRequest) -> Result<Create
             peer.require_root("capture folders of the host")?;
             CreateSource::Path(parse::host_path(&path)?)
         }
+        WireSource::Folder { container, path } => CreateSource::Folder {
+            container: parse::container_id(&container)?,
+            path: parse::container_path(&path)?,
+        },
     };
     let unused_seconds = request.unused_seconds.map(Ttl::Seconds);
     let unused_seconds = unused_seconds.map(parse::unused).transpose()?.flatten();
@@ -232,75 +222,6 @@ async fn restore_plan(
         keep_mounts,
         drop_mounts,
         attach: volumes::attaching(host, namespace, request.attach).await?,
-    })
-}
-
-pub(super) async fn copy(host: &Arc<Host>, peer: Peer, request: CopyRequest) -> Result<JobStarted> {
-    peer.require_root("copy to folders of the host")?;
-    let names = parse::inner_path(&request.path)?;
-    let destination = parse::host_path(&request.destination)?;
-    let (folder, name) = split(&destination)?;
-    let snapshot = active(host, &request.namespace, &request.reference).await?;
-    let (store, id, wanted) = (host.store.clone(), snapshot.id, names.clone());
-    let (manifest, folder) = blocking(move || -> Result<_> {
-        let manifest = store.manifest(&id)?;
-        TreeReader::new(store, manifest.root).resolve(&bytes(&wanted))?;
-        Ok((manifest, open_folder(&folder)?))
-    })
-    .await?;
-    let request = JobRequest {
-        kind: JobKind::Copy,
-        namespace: snapshot.namespace,
-        subject: format!("{}:{}", snapshot.id, request.path),
-        snapshot: None,
-        key: None,
-    };
-    let store = host.store.clone();
-    host.jobs.start(request, |job| async move {
-        blocking(move || {
-            let path = bytes(&names);
-            let folder = folder.as_fd();
-            snap_fs::extract::extract(&store, &manifest, &path, folder, &name, &job)
-        })
-        .await
-        .map(|extracted| {
-            JobOutcome::Copied(Copied {
-                files: extracted.files,
-                bytes: extracted.bytes,
-            })
-        })
-    })
-}
-
-fn bytes(names: &[EntryName]) -> Vec<&[u8]> {
-    names.iter().map(EntryName::as_bytes).collect()
-}
-
-/// The folder something is put into, and the name it gets there.
-fn split(destination: &Path) -> Result<(PathBuf, OsString)> {
-    match (destination.parent(), destination.file_name()) {
-        (Some(folder), Some(name)) => Ok((folder.to_owned(), name.to_owned())),
-        _ => Err(parse::usage(
-            "invalid-path",
-            "Nothing can be copied over `/`: name a new folder",
-        )),
-    }
-}
-
-fn open_folder(path: &Path) -> Result<File> {
-    let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
-    let opened = File::options()
-        .read(true)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path);
-    opened.map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-            let message = format!("Folder {} was not found", path.display());
-            ErrorReport::new(ErrorCode::NotFound, "folder-not-found", message)
-                .hint("The folder something is copied into must be there")
-                .into()
-        }
-        _ => Error::io("open", path)(error),
     })
 }
 

@@ -122,6 +122,11 @@ impl Removal {
         self.bytes + linked.map(|(_, (size, _))| size).sum::<u64>()
     }
 
+    /// What all of it comes to, each file once.
+    pub(super) fn all_bytes(&self) -> u64 {
+        self.bytes + self.linked.values().map(|(size, _)| size).sum::<u64>()
+    }
+
     fn add_file(&mut self, links: &LinkTable, located: &Located) {
         let Node::File { size, .. } = located.entry.node else {
             return;

@@ -46,19 +46,46 @@ impl Exclude {
         let patterns = patterns.iter().map(|text| Pattern::new(text));
         Ok(Self {
             patterns: patterns.collect::<Result<_>>()?,
+            only: Vec::new(),
         })
     }
 
-    /// True when `path`, components joined by `/`, is left out.
+    /// The same, with everything left out but what is at the path of these names. No names leave nothing out.
+    #[must_use]
+    pub fn all_but(mut self, names: &[&[u8]]) -> Self {
+        self.only = names.join(&b'/');
+        self
+    }
+
+    /// True when a pattern matches `path`, components joined by `/`. What leads to what alone is wanted matches none.
     #[must_use]
     pub fn matches(&self, path: &[u8], is_folder: bool) -> bool {
-        if self.patterns.is_empty() {
+        let Some(path) = self.below(path).filter(|_| !self.patterns.is_empty()) else {
             return false;
-        }
+        };
         let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
         self.patterns
             .iter()
             .any(|pattern| (is_folder || !pattern.folders_only) && pattern.matches(&names))
+    }
+
+    /// Of the folder at `path` that leads to what alone is wanted: the only name in it to look at. `None` where all of them are.
+    pub(super) fn only_name(&self, path: &[u8]) -> Option<&[u8]> {
+        let rest = match path {
+            b"" => &self.only[..],
+            path => self.only.strip_prefix(path)?.strip_prefix(b"/")?,
+        };
+        let end = rest.iter().position(|byte| *byte == b'/');
+        let name = &rest[..end.unwrap_or(rest.len())];
+        (!name.is_empty()).then_some(name)
+    }
+
+    /// The path from where patterns begin to apply; `None` before that.
+    fn below<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
+        match &self.only[..] {
+            b"" => Some(path),
+            only => path.strip_prefix(only)?.strip_prefix(b"/"),
+        }
     }
 }
 
@@ -238,6 +265,34 @@ mod tests {
         ] {
             assert!(excludes(pattern, path, true), "{pattern} {path}");
         }
+    }
+
+    #[test]
+    fn with_one_path_alone_patterns_count_from_there() {
+        let patterns = ["/x".to_owned(), "*.log".to_owned()];
+        let only = Exclude::new(&patterns).unwrap().all_but(&[b"srv", b"a"]);
+        for (path, is_out) in [
+            ("srv", false),
+            ("srv/a", false),
+            ("x", false),
+            ("srv/ab/x", false),
+            ("srv/a/x", true),
+            ("srv/a/b/x", false),
+            ("srv/a/b/c.log", true),
+        ] {
+            assert_eq!(only.matches(path.as_bytes(), true), is_out, "{path}");
+        }
+        for (folder, name) in [
+            ("", Some("srv")),
+            ("srv", Some("a")),
+            ("srv/a", None),
+            ("srv/a/b", None),
+            ("sr", None),
+        ] {
+            let found = only.only_name(folder.as_bytes());
+            assert_eq!(found, name.map(str::as_bytes), "{folder}");
+        }
+        assert_eq!(Exclude::default().all_but(&[]).only_name(b""), None);
     }
 
     #[test]

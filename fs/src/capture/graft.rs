@@ -1,4 +1,4 @@
-//! Putting one tree into another, at a path.
+//! Putting a part of one tree into another, at a path.
 
 use snap_store::{
     Draft, Entry, EntryName, Error, LinkGroup, LinkTable, Located, Meta, Node, Result, TreeReader,
@@ -6,28 +6,31 @@ use snap_store::{
 };
 
 use super::{
-    CapturedTree,
+    CapturedTree, Part,
     base::{BaseFolder, Cursor, Moves, Reader, Removal},
 };
 
 /// Permissions of folders that have to be made on the way.
 const NEW_FOLDER_MODE: u16 = 0o755;
 
-/// Puts `graft` at `path` of `tree`.
-pub(super) fn graft(
+/// Puts `part` at `path` of `tree`.
+pub(super) fn put(
     draft: &Draft,
     tree: &CapturedTree,
     path: &[&[u8]],
-    graft: &CapturedTree,
+    part: &Part,
 ) -> Result<CapturedTree> {
     if path.is_empty() {
-        return Ok(graft.clone());
+        return Err(Error::Invalid {
+            what: "path in a tree",
+            why: "it names nothing below the root".to_owned(),
+        });
     }
     let names = path.iter().map(|name| EntryName::new(*name));
     let names: Vec<EntryName> = names.collect::<Result<_>>()?;
     let reader = TreeReader::over_draft(draft, tree.root);
     let way = find_way(&reader, tree, &names)?;
-    let (made, entry) = wrap(draft, &names[way.folders.len() - 1..], graft)?;
+    let (made, entry) = wrap(draft, &names[way.folders.len() - 1..], part)?;
     let mut removal = Removal::default();
     if let Some(replaced) = &way.replaced {
         removal.add(&reader, &tree.links, replaced)?;
@@ -42,15 +45,15 @@ pub(super) fn graft(
         made,
     };
     let mut warnings = tree.warnings.clone();
-    warnings.extend(graft.warnings.iter().cloned());
+    warnings.extend(part.warnings.iter().cloned());
     Ok(CapturedTree {
         root,
         root_meta: tree.root_meta.clone(),
-        links: place.links(tree, graft),
+        links: place.links(tree, part),
         logical_bytes: tree
             .logical_bytes
             .saturating_sub(removal.bytes(&tree.links))
-            + graft.logical_bytes,
+            + part.logical_bytes,
         warnings,
     })
 }
@@ -103,27 +106,27 @@ fn position_of_new(reader: &Reader<'_>, folder: BaseFolder, name: &EntryName) ->
     Ok(position)
 }
 
-/// The entry for `names[0]`: the graft itself, or the first of the folders that lead to it. Says how many those are.
-fn wrap(draft: &Draft, names: &[EntryName], graft: &CapturedTree) -> Result<(u64, Entry)> {
+/// The entry for `names[0]`: the part itself, or the first of the folders that lead to it. Says how many those are.
+fn wrap(draft: &Draft, names: &[EntryName], part: &Part) -> Result<(u64, Entry)> {
     let mut entry: Option<Entry> = None;
     for name in names.iter().rev() {
-        let (meta, tree) = match entry {
-            None => (graft.root_meta.clone(), graft.root),
+        let (meta, node) = match entry {
+            None => (part.meta.clone(), part.node.clone()),
             Some(inner) => {
                 let mut writer = TreeWriter::new(draft);
                 writer.push(&inner)?;
                 let meta = Meta {
                     mode: NEW_FOLDER_MODE,
-                    modified: graft.root_meta.modified,
+                    modified: part.meta.modified,
                     ..Meta::default()
                 };
-                (meta, writer.finish()?)
+                (meta, Node::Directory(writer.finish()?))
             }
         };
         entry = Some(Entry {
             name: name.clone(),
             meta,
-            node: Node::Directory(tree),
+            node,
         });
     }
     let entry = entry.expect("a path that is not empty has a last name");
@@ -171,14 +174,14 @@ fn write_with(
 struct Place {
     position: u64,
     old_nodes: u64,
-    /// Folders made above the graft.
+    /// Folders made above the part.
     made: u64,
 }
 
 impl Place {
-    fn links(&self, tree: &CapturedTree, graft: &CapturedTree) -> LinkTable {
+    fn links(&self, tree: &CapturedTree, part: &Part) -> LinkTable {
         let after = self.position + self.old_nodes;
-        let new_nodes = self.made + graft.root.nodes;
+        let new_nodes = self.made + part.node.nodes();
         let mut moves = Moves::default();
         moves.push(0, self.position, 0);
         moves.push(after, tree.root.nodes - after, self.position + new_nodes);
@@ -187,7 +190,7 @@ impl Place {
         let moved = |LinkGroup(positions): LinkGroup| {
             LinkGroup(positions.into_iter().map(|at| start + at).collect())
         };
-        groups.extend(graft.links.groups().into_iter().map(moved));
+        groups.extend(part.links.groups().into_iter().map(moved));
         LinkTable::new(&groups)
     }
 }
@@ -198,7 +201,7 @@ fn not_a_folder(names: &[EntryName]) -> Error {
         .map(|name| String::from_utf8_lossy(name.as_bytes()))
         .collect();
     Error::Invalid {
-        what: "path of a mount",
+        what: "path in a tree",
         why: format!("/{} is not a folder in the tree", names.join("/")),
     }
 }

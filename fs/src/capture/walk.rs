@@ -89,6 +89,7 @@ pub(super) fn walk(
         stack: Vec::new(),
         path: Vec::new(),
         entered: 0,
+        is_asked_for: false,
         listing: vec![MaybeUninit::uninit(); LISTING_BYTES],
     };
     walk.enter(top, 0, b"")?;
@@ -124,6 +125,8 @@ struct Walk<'a, 'v> {
     /// Path of the last frame, and of an entry while it is told.
     path: Vec<u8>,
     entered: usize,
+    /// The name that is told was not listed but asked for: it need not be there.
+    is_asked_for: bool,
     listing: Vec<MaybeUninit<u8>>,
 }
 
@@ -190,7 +193,7 @@ impl Walk<'_, '_> {
     fn tell(&mut self, folder: BorrowedFd<'_>, number: usize) -> Result<Vec<Name>> {
         let mut children = Vec::new();
         let length = self.path.len();
-        for name in self.list(folder)? {
+        for name in self.names(folder)? {
             push(&mut self.path, &name);
             let told = self.tell_one(folder, number, &name);
             if told? {
@@ -206,7 +209,9 @@ impl Walk<'_, '_> {
         let stat = match Stat::of_name(folder, name) {
             Ok(stat) => stat,
             Err(Errno::NOENT | Errno::STALE) => {
-                self.visitor.vanished(to_path(&self.path));
+                if !self.is_asked_for {
+                    self.visitor.vanished(to_path(&self.path));
+                }
                 return Ok(false);
             }
             Err(error) => return Err(Error::io("inspect", to_path(&self.path))(error)),
@@ -231,6 +236,16 @@ impl Walk<'_, '_> {
             self.visitor.entry(&met)?;
         }
         Ok(false)
+    }
+
+    /// The names in the folder that are to be looked at.
+    fn names(&mut self, folder: BorrowedFd<'_>) -> Result<BTreeSet<Name>> {
+        let only = self.exclude.only_name(&self.path);
+        self.is_asked_for = only.is_some();
+        match only {
+            Some(name) => Ok(BTreeSet::from([Name::from(name)])),
+            None => self.list(folder),
+        }
     }
 
     /// The names in `folder`, each once and in order: a folder that changes while it is read may tell a name twice.

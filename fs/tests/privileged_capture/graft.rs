@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, time::SystemTime};
 
-use snap_fs::capture::{CapturedTree, SourceKind, graft};
+use snap_fs::capture::{CapturedTree, SourceKind, graft, part, put};
 
 use crate::bench::Bench;
 
@@ -110,4 +110,33 @@ fn a_graft_below_a_file_is_refused() {
     let tree = bench.capture(&outer, SourceKind::Plain, None);
     let names: [&[u8]; 2] = [b"file", b"x"];
     assert!(graft(&bench.draft, &tree, &names, &tree).is_err());
+}
+
+#[test]
+fn a_part_is_the_tree_of_its_folder() {
+    let bench = Bench::in_memory();
+    let outer = bench.path("outer");
+    fs::create_dir_all(outer.join("a")).unwrap();
+    fs::create_dir_all(outer.join("m/old/deep")).unwrap();
+    fs::write(outer.join("a/x"), "12345").unwrap();
+    for to in ["m/old/x", "m/old/deep/x", "z"] {
+        fs::hard_link(outer.join("a/x"), outer.join(to)).unwrap();
+    }
+    fs::write(outer.join("m/old/y"), "1").unwrap();
+    let whole = bench.capture(&outer, SourceKind::Plain, None);
+    let taken = part(&bench.draft, whole.clone(), &[b"m", b"old"]).unwrap();
+    let taken = taken.into_tree().unwrap();
+    let alone = bench.capture(&outer.join("m/old"), SourceKind::Plain, None);
+    assert_eq!(bench.list(&taken), bench.list(&alone));
+    assert_eq!((taken.root, &taken.links), (alone.root, &alone.links));
+    assert_eq!(taken.root_meta, alone.root_meta);
+    assert_eq!(taken.logical_bytes, 6);
+    // A file is a part too, which is no tree, and can be put elsewhere.
+    let file = part(&bench.draft, whole.clone(), &[b"a", b"x"]).unwrap();
+    assert!(file.clone().into_tree().is_none());
+    let with = put(&bench.draft, &whole, &[b"a", b"new"], &file).unwrap();
+    assert_eq!(with.logical_bytes, whole.logical_bytes + 5);
+    assert_eq!(with.root.nodes, whole.root.nodes + 1);
+    assert!(part(&bench.draft, whole.clone(), &[b"nothing"]).is_err());
+    assert!(put(&bench.draft, &whole, &[], &file).is_err());
 }

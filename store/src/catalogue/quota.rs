@@ -5,6 +5,7 @@ use rusqlite::Transaction;
 use super::{Catalogue, Failure, rows};
 use crate::{
     error::{Error, Result},
+    ids::SnapshotId,
     names::Namespace,
 };
 
@@ -25,6 +26,22 @@ impl Catalogue {
     /// What is in the trash of every namespace: snapshots, and the bytes they added to the store.
     pub fn trash_size(&self) -> Result<(u64, u64)> {
         self.read("add up the trash", |transaction| trashed(transaction, None))
+    }
+
+    /// The snapshots of a namespace that were made at `since` or after, in seconds since 1970, and what each has added to the store.
+    pub fn stored_since(
+        &self,
+        namespace: &Namespace,
+        since: i64,
+    ) -> Result<Vec<(SnapshotId, u64)>> {
+        self.read("add up new snapshots", |transaction| {
+            let sql =
+                "SELECT id, stored_bytes FROM snapshots WHERE namespace = ?1 AND created_at >= ?2";
+            let key = rusqlite::params![namespace.as_str(), since];
+            rows::collect(transaction, sql, key, |row| {
+                Ok((SnapshotId::from_bytes(row.get(0)?), rows::count(row, 1)?))
+            })
+        })
     }
 
     /// What a namespace holds.

@@ -13,6 +13,7 @@ mod quota;
 mod remains;
 mod templates;
 mod trash;
+mod triggers;
 mod unused;
 mod users;
 mod vfs;

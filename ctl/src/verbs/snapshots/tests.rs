@@ -21,6 +21,7 @@ fn snapshot() -> SnapshotView {
         labels: BTreeMap::new(),
         source: "web".to_owned(),
         is_container: true,
+        container_folder: None,
         image: Some("example.org/web:1".to_owned()),
         created_at: "2019-12-31T22:00:00Z".to_owned(),
         expires_at: Some("2020-01-14T22:00:00Z".to_owned()),
@@ -47,6 +48,7 @@ fn failed() -> SnapshotView {
         names: Vec::new(),
         source: "/srv/data".to_owned(),
         is_container: false,
+        container_folder: None,
         image: None,
         expired: true,
         ..snapshot()

@@ -69,12 +69,16 @@ fn what_is_below_a_folder_is_counted_and_links_are_not_followed() {
     fs::write(top.path().join("a/b/file"), vec![1; 100_000]).unwrap();
     symlink("/", top.path().join("a/link")).unwrap();
     let mut counted = Counted::default();
-    counted.add(top.path()).unwrap();
+    counted.add(top.path(), Path::new("/")).unwrap();
     assert_eq!((counted.nodes, counted.is_partial), (4, false));
     assert!(
         (100_000..1 << 20).contains(&counted.bytes),
         "{}",
         counted.bytes
     );
-    assert!(Counted::default().add(&top.path().join("nothing")).is_err());
+    let nothing = top.path().join("nothing");
+    assert!(Counted::default().add(&nothing, Path::new("")).is_err());
+    let mut missing = Counted::default();
+    missing.add(top.path(), Path::new("/nothing")).unwrap();
+    assert_eq!(missing.nodes, 0, "the layers below may have it");
 }

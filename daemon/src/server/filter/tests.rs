@@ -46,6 +46,22 @@ fn refused(filter: &str) -> String {
 }
 
 #[test]
+fn a_folder_of_a_container_is_found_by_both() {
+    let folder = SnapshotRecord {
+        source: "web-1:/srv/a:b".to_owned(),
+        is_container: false,
+        image: None,
+        ..record()
+    };
+    for filter in ["container=web-1", "path=/srv/*", "source=web-1:/srv/a:b"] {
+        assert!(passes(&folder, &[filter]), "{filter}");
+    }
+    for filter in ["container=web-1:*", "path=web-1*", "path=/srv"] {
+        assert!(!passes(&folder, &[filter]), "{filter}");
+    }
+}
+
+#[test]
 fn each_filter_holds_or_does_not() {
     for filter in [
         "label=branch",

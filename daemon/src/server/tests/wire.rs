@@ -84,6 +84,14 @@ async fn others_than_root_do_not_reach_into_the_host() {
     let request = create(CreateSource::Path(path()));
     let refused = api().create_start(context(), request).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::Denied);
+    let request = snap_api::PutRequest {
+        namespace: "default".to_owned(),
+        source: path(),
+        name: "app".to_owned(),
+        path: WirePath::new("/x"),
+    };
+    let refused = api().put_start(context(), request).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::Denied);
     let request = snap_api::UnmountRequest { path: path() };
     assert_eq!(
         api().unmount(context(), request).await.unwrap_err().code,

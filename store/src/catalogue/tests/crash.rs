@@ -14,7 +14,7 @@ use crate::disk::doubles::{Outcome, conclude, seeds};
 pub(super) type Change = fn(&Catalogue) -> Result<()>;
 
 /// Every change there is, each of which succeeds on what [`prepared`] makes.
-pub(super) const CHANGES: [(&str, Change); 48] = [
+pub(super) const CHANGES: [(&str, Change); 50] = [
     ("insert", |it| it.insert(&record(id(9), 90), LIMIT)),
     ("activate", |it| {
         it.activate(&manifest(id(2), 20, Some("app:v2"))).map(drop)
@@ -64,6 +64,13 @@ pub(super) const CHANGES: [(&str, Change); 48] = [
         it.remove_policy(&namespace(), &"thin".parse()?).map(drop)
     }),
     ("set-auto", |it| it.set_auto(&autos::auto("web"), LIMIT)),
+    ("update-trigger", |it| {
+        assert!(it.update_trigger(None, &triggers::trigger("web"))?);
+        Ok(())
+    }),
+    ("remove-trigger", |it| {
+        it.remove_trigger(&namespace(), "old")
+    }),
     ("update-auto", |it| {
         let ended = autos::ended(&autos::auto("thin"));
         assert!(it.update_auto(&autos::auto("thin"), &ended)?);
@@ -191,6 +198,8 @@ pub(super) fn prepared(folder: &Path) -> Catalogue {
         .set_policy(&namespace(), &"thin".parse().unwrap(), &forget::LAST, LIMIT)
         .unwrap();
     catalogue.set_auto(&autos::auto("thin"), LIMIT).unwrap();
+    let known = triggers::trigger("old");
+    assert!(catalogue.update_trigger(None, &known).unwrap());
     catalogue
         .set_template(&templates::record("old", 6), LIMIT)
         .unwrap();
@@ -222,6 +231,7 @@ pub(super) fn told(catalogue: &Catalogue) -> String {
         catalogue.autos(None).unwrap(),
         catalogue.volumes(None).unwrap(),
         catalogue.all_attached().unwrap(),
+        catalogue.triggers(None).unwrap(),
     );
     format!("{list:?} {users:?} {others:?} {names:?} {trash:?} {restores:?}")
 }
