@@ -55,7 +55,7 @@ pub(crate) fn first_after(schedule: &str, now: i64) -> Result<Option<i64>, Strin
 }
 
 /// One look at `now`, in seconds since 1970; returns how long until the next.
-async fn round(host: &Arc<Host>, running: &Running, now: i64) -> Duration {
+pub(crate) async fn round(host: &Arc<Host>, running: &Running, now: i64) -> Duration {
     let catalogue = Arc::clone(&host.catalogue);
     let all = match blocking(move || catalogue.autos(None)).await {
         Ok(all) => all,
@@ -84,7 +84,7 @@ type Key = (Namespace, SnapshotName);
 
 /// Names of which one is being made.
 #[derive(Clone, Debug, Default)]
-struct Running(Arc<Mutex<BTreeSet<Key>>>);
+pub(crate) struct Running(Arc<Mutex<BTreeSet<Key>>>);
 
 /// The right to make one of a name; given up when it is dropped.
 #[derive(Debug)]

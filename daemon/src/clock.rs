@@ -3,7 +3,10 @@
 //! Stored times are not trusted to be sensible: whatever the number, the text is a valid date between the
 //! years 0 and 9999.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+#[cfg(test)]
+pub(crate) mod fake;
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use snap_store::{Timestamp, calendar};
 
@@ -14,10 +17,24 @@ const PRINTABLE: (i64, i64) = (-62_167_219_200, 253_402_300_799);
 /// Seconds since 1970 by the wall clock.
 #[must_use]
 pub fn now() -> i64 {
+    #[cfg(test)]
+    if let Some(now) = fake::now() {
+        return now;
+    }
     match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
         Err(before) => i64::try_from(before.duration().as_secs()).map_or(i64::MIN, |secs| -secs),
     }
+}
+
+/// The monotonic clock: it goes on whatever is done to the wall clock.
+#[must_use]
+pub fn steady() -> Instant {
+    #[cfg(test)]
+    if let Some(steady) = fake::steady() {
+        return steady;
+    }
+    Instant::now()
 }
 
 /// A time as RFC 3339 in UTC, in whole seconds.

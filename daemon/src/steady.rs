@@ -75,7 +75,7 @@ impl Steady {
 impl Reading {
     fn now() -> Self {
         Self {
-            steady: Instant::now(),
+            steady: clock::steady(),
             wall: clock::now(),
         }
     }

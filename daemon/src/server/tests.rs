@@ -1,5 +1,6 @@
 //! A real socket, the real client, and a host whose containerd does not exist.
 
+mod model;
 mod wire;
 
 use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};

@@ -94,7 +94,7 @@ pub(super) async fn forecast(
     Ok(forecast)
 }
 
-fn create_plan(host: &Host, peer: Peer, request: CreateRequest) -> Result<CreatePlan> {
+pub(super) fn create_plan(host: &Host, peer: Peer, request: CreateRequest) -> Result<CreatePlan> {
     parse::labels(&request.labels)?;
     let source = match request.source {
         WireSource::Container(id) => CreateSource::Container(parse::container_id(&id)?),
