@@ -219,6 +219,9 @@ pub struct SnapshotDetail {
     pub used_by: Vec<String>,
     /// Folders it is mounted at now.
     pub mounted_at: Vec<WirePath>,
+    /// The id of the key its memory is encrypted with; absent when it lies in clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_key: Option<String>,
 }
 
 /// Snapshots were removed.

@@ -28,6 +28,15 @@ pub enum LogFormat {
     Json,
 }
 
+/// What becomes of memory in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EncryptMemory {
+    /// It is encrypted where the namespace has a key, and lies in clear elsewhere.
+    WithKey,
+    /// It is encrypted, or not captured.
+    Always,
+}
+
 /// What the daemon was told. Every key is described in docs/configuration.md.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -85,6 +94,10 @@ pub struct Config {
     pub concurrent_restores: usize,
     /// Connections one user may hold at once.
     pub connections_per_user: usize,
+    /// Folder of the keys that memory is encrypted with, a file a namespace.
+    pub memory_keys: PathBuf,
+    /// Whether memory is captured where there is no key for it.
+    pub encrypt_memory: EncryptMemory,
     /// Where log lines go and what they look like.
     pub log_format: LogFormat,
     /// What is logged, as tracing's filter has it.
@@ -150,6 +163,8 @@ impl Default for Config {
             concurrent_captures: 2,
             concurrent_restores: 16,
             connections_per_user: 256,
+            memory_keys: "/etc/snapshotd/keys".into(),
+            encrypt_memory: EncryptMemory::WithKey,
             log_format: LogFormat::Auto,
             log_level: "info".to_owned(),
         }

@@ -4,6 +4,7 @@
 //! host would show. A check never fails: not being able to look is a finding too.
 
 mod kernel;
+mod keys;
 mod policies;
 mod programs;
 mod storage;
@@ -12,7 +13,7 @@ use snap_api::{Check, CheckResult, DoctorReport};
 
 use crate::{config::Config, host::Host};
 
-/// Looks at kernel, FUSE, overlayfs, containerd, runc, CRIU, space and reflinks.
+/// Looks at kernel, FUSE, overlayfs, containerd, runc, CRIU, space, reflinks and keys.
 pub async fn doctor(host: &Host) -> DoctorReport {
     let mut checks = kernel::checks();
     checks.push(programs::containerd(host.containerd.version().await));
@@ -48,6 +49,7 @@ fn on_disk(config: &Config) -> Vec<Check> {
         storage::space(&config.root, config.reserve_bytes),
         storage::pressure(config),
         storage::backups(config),
+        keys::keys(config),
     ]
 }
 

@@ -74,6 +74,9 @@ fn of_store(error: &StoreError) -> ErrorReport {
         StoreError::Exists { what, .. } => {
             return described(ErrorCode::Conflict, &slug(what, "exists"), None, error);
         }
+        StoreError::Invalid {
+            what: "key file", ..
+        } => KEY_FILE,
         StoreError::Invalid { what, .. } => {
             return described(ErrorCode::Usage, &slug("invalid", what), None, error);
         }
@@ -86,31 +89,15 @@ fn of_store(error: &StoreError) -> ErrorReport {
             let hint = "Wait until it is done, or end the use, and try again";
             (ErrorCode::Conflict, "busy", Some(hint))
         }
-        StoreError::Limit { what, .. } if what.starts_with("Stored bytes") => {
-            let hint = "Empty the trash (`snapctl trash empty`), where what was removed counts still, remove more, or raise `stored_bytes_per_namespace`";
-            (ErrorCode::Limit, "limit-exceeded", Some(hint))
-        }
-        StoreError::Limit { what, .. } if what.starts_with("Unique bytes") => {
-            let hint = "`snapctl stats` says what removing each gives back; empty the trash (`snapctl trash empty`), remove some, or raise `unique_bytes_per_namespace`";
-            (ErrorCode::Limit, "limit-exceeded", Some(hint))
-        }
-        StoreError::Limit { what, .. } if what.starts_with("Policies") => {
-            let hint = "`snapctl policy show` lists them; remove those that are no longer needed";
-            (ErrorCode::Limit, "limit-exceeded", Some(hint))
-        }
-        StoreError::Limit { what, .. } if what.starts_with("Automatic") => {
-            let hint = "`snapctl auto list` lists them; remove those that are no longer needed";
-            (ErrorCode::Limit, "limit-exceeded", Some(hint))
-        }
-        StoreError::Limit { .. } => {
-            let hint =
-                "Remove snapshots that are no longer needed, or raise `snapshots_per_namespace`";
+        StoreError::Limit { what, .. } => {
+            let hint = to_make_room(what);
             (ErrorCode::Limit, "limit-exceeded", Some(hint))
         }
         StoreError::Corrupt { .. } => {
             let hint = "Run `snapctl verify` to see what else is damaged";
             (ErrorCode::Corrupt, "corrupt", Some(hint))
         }
+        StoreError::MissingKey { .. } => KEY_MISSING,
         StoreError::Incompatible { .. } => {
             let hint = "Use a newer release of snapshotd";
             (ErrorCode::Unavailable, "incompatible", Some(hint))
@@ -125,6 +112,33 @@ fn of_store(error: &StoreError) -> ErrorReport {
         StoreError::Database { .. } => (ErrorCode::Internal, "catalogue", None),
     };
     described(code, reason, hint, error)
+}
+
+/// What to do about a limit, by what there is too much of.
+fn to_make_room(what: &str) -> &'static str {
+    const HINTS: [(&str, &str); 4] = [
+        (
+            "Stored bytes",
+            "Empty the trash (`snapctl trash empty`), where what was removed counts still, remove more, or raise `stored_bytes_per_namespace`",
+        ),
+        (
+            "Unique bytes",
+            "`snapctl stats` says what removing each gives back; empty the trash (`snapctl trash empty`), remove some, or raise `unique_bytes_per_namespace`",
+        ),
+        (
+            "Policies",
+            "`snapctl policy show` lists them; remove those that are no longer needed",
+        ),
+        (
+            "Automatic",
+            "`snapctl auto list` lists them; remove those that are no longer needed",
+        ),
+    ];
+    let known = HINTS.iter().find(|(begin, _)| what.starts_with(begin));
+    known.map_or(
+        "Remove snapshots that are no longer needed, or raise `snapshots_per_namespace`",
+        |(_, hint)| hint,
+    )
 }
 
 fn of_naming(error: &NamingError) -> ErrorReport {
@@ -184,6 +198,22 @@ fn of_naming(error: &NamingError) -> ErrorReport {
 }
 
 type Kind = (ErrorCode, &'static str, Option<&'static str>);
+
+const KEY_FILE: Kind = (
+    ErrorCode::Unavailable,
+    "memory-key-file",
+    Some(
+        "`head -c 32 /dev/urandom | base64` makes a key; the file is root's, mode 600, a key a line",
+    ),
+);
+
+const KEY_MISSING: Kind = (
+    ErrorCode::Unavailable,
+    "memory-key-missing",
+    Some(
+        "Add the line of that key, as it is on the host the snapshot was made on, or restore the files alone with --no-memory",
+    ),
+);
 
 const NO_SPACE: Kind = (
     ErrorCode::Unavailable,

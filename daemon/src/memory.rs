@@ -5,12 +5,13 @@
 //! restore: facts alike? ─► images served from the store ─► CRIU reads them as it makes the processes ─► they are served no more
 //! ```
 //!
-//! Images are secrets: they lie in folders of root alone, in memory or served from the store, and never in what users mount.
+//! Images are secrets: they lie in folders of root alone, in memory or served from the store, and never in what users mount. In the store
+//! they are sealed when their namespace has a key.
 
 use std::{path::PathBuf, time::Duration};
 
 use snap_api::{Blocker, ErrorCode, ErrorReport, MemoryWish, Verdict};
-use snap_store::{Draft, Memory, MemoryImages, Namespace, Progress};
+use snap_store::{Draft, Memory, MemoryImages, Namespace, Progress, SealKey};
 use tracing::warn;
 
 use self::folder::ImageFolder;
@@ -19,6 +20,7 @@ pub(crate) use self::{
     criu::Criu,
     facts::check as check_facts,
     folder::{clear, private as private_folder, remove as remove_folder},
+    keys::check as check_key,
     served::{ServedImages, not_restored},
 };
 use crate::{
@@ -39,6 +41,7 @@ mod estimate;
 mod facts;
 mod folder;
 pub(crate) mod identity;
+mod keys;
 mod names;
 mod room;
 mod served;
@@ -60,9 +63,11 @@ pub(crate) enum Capture {
         folder: ImageFolder,
         /// How much longer than usual CRIU may take.
         longer: Duration,
+        /// What they are sealed with in the store.
+        key: Option<SealKey>,
     },
     /// CRIU has written them.
-    Taken(ImageFolder),
+    Taken(ImageFolder, Option<SealKey>),
     /// It could not be had.
     Failed(String),
 }
@@ -92,19 +97,21 @@ impl Capture {
         Criu::look().await.require()?;
         let pids = host.containerd.processes(namespace, container).await?;
         let given = given_mounts(host, namespace, container).await?;
-        let state = host.config.state.clone();
+        let (config, namespace) = (host.config.clone(), namespace.clone());
         let finding = move || -> Result<_> {
+            let key = keys::newest(&config, &namespace)?;
             if let Some(blocker) = blockers::find(&pids, &given).into_iter().next() {
                 return Err(blocked(blocker));
             }
             let estimate = room::estimate(&pids);
-            let folder = ImageFolder::make(&state, room::limit(estimate)?)?;
-            Ok((folder, estimate))
+            let folder = ImageFolder::make(&config.state, room::limit(estimate)?)?;
+            Ok((folder, estimate, key))
         };
-        let (folder, estimate) = blocking(finding).await?;
+        let (folder, estimate, key) = blocking(finding).await?;
         Ok(Self::Ready {
             folder,
             longer: time_for(estimate),
+            key,
         })
     }
 
@@ -127,7 +134,12 @@ impl Capture {
 
     /// Has CRIU write the images. The container stands still, before and after.
     pub(crate) async fn take(self, host: &Host, namespace: &Namespace, container: &str) -> Self {
-        let Self::Ready { folder, longer } = self else {
+        let Self::Ready {
+            folder,
+            longer,
+            key,
+        } = self
+        else {
             return self;
         };
         let images = Images {
@@ -137,7 +149,7 @@ impl Capture {
         };
         let asked = host.containerd.checkpoint(namespace, container, images);
         let Err(fault) = asked.await else {
-            return Self::Taken(folder);
+            return Self::Taken(folder, key);
         };
         if fault.is_silence() && !strays::gone(folder.path(), Images::limit(longer)).await {
             warn!(container, "CRIU does not end");
@@ -175,19 +187,25 @@ impl Capture {
         draft: Draft,
         job: &JobHandle,
     ) -> Result<(Draft, Option<Memory>)> {
-        let folder = match self {
+        let (folder, key) = match self {
             Self::Unwanted => return Ok((draft, None)),
             Self::Failed(reason) => return Ok((draft, Some(Memory::Failed { reason }))),
-            Self::Taken(folder) => folder,
+            Self::Taken(folder, key) => (folder, key),
             Self::Ready { .. } => unreachable!("it was taken before"),
         };
         let job = job.clone();
         job.phase("memory");
         let putting = move || -> Result<_> {
-            let (root, bytes) = snap_fs::images::put(&draft, &folder.images(), &job)?;
+            let (root, bytes) = snap_fs::images::put(&draft, &folder.images(), key.as_ref(), &job)?;
             let facts = facts::read(&folder.dump_log().unwrap_or_default());
             folder.end()?;
-            let images = MemoryImages { root, bytes, facts };
+            let seal = key.map(|key| key.seal(&root, bytes));
+            let images = MemoryImages {
+                root,
+                bytes,
+                facts,
+                seal,
+            };
             Ok((draft, Some(Memory::Captured(Box::new(images)))))
         };
         blocking(putting).await
@@ -207,9 +225,11 @@ pub(crate) async fn verdict(
     let pids = host.containerd.processes(namespace, container).await?;
     let given = given_mounts(host, namespace, container).await?;
     let container = container.to_owned();
+    let (config, namespace) = (host.config.clone(), namespace.clone());
     let looking = move || -> Result<_> {
         let memory_bytes = room::estimate(&pids);
-        let of_host = [criu.err(), room::limit(memory_bytes).err()];
+        let key = keys::newest(&config, &namespace);
+        let of_host = [criu.err(), room::limit(memory_bytes).err(), key.err()];
         let mut blockers: Vec<_> = of_host.into_iter().flatten().map(of_the_host).collect();
         blockers.extend(blockers::find(&pids, &given));
         Ok(Verdict {

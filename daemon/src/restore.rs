@@ -313,7 +313,7 @@ impl Blueprint {
             base,
             plan,
         };
-        blueprint.choose_memory(&manifest).await?;
+        blueprint.choose_memory(host, &manifest).await?;
         Ok(blueprint)
     }
 

@@ -17,7 +17,7 @@ use snap_fs::{
     serve::{self, Seat, ServeOptions},
     view::{View, ViewOptions},
 };
-use snap_store::{Access, Store};
+use snap_store::{Access, KeyFolder, Store};
 use tracing::{info, warn};
 
 use crate::{Serving, upkeep};
@@ -112,11 +112,14 @@ fn open(serving: &Serving) -> Result<View> {
         cache_bytes: serving.cache_bytes,
         ..ViewOptions::default()
     };
-    let open = match serving.memory {
-        true => View::open_memory,
-        false => View::open,
+    let opened = match serving.memory {
+        true => {
+            let keys = KeyFolder::new(&serving.keys);
+            View::open_memory(store, &serving.snapshot, &keys, &options)
+        }
+        false => View::open(store, &serving.snapshot, &options),
     };
-    open(store, &serving.snapshot, &options).context("Open the snapshot")
+    opened.context("Open the snapshot")
 }
 
 fn options(serving: &Serving, pulse: Option<PathBuf>) -> ServeOptions {

@@ -94,6 +94,9 @@ struct Serving {
     /// Serve the memory of the snapshot's processes in place of its files.
     #[arg(long)]
     memory: bool,
+    /// The folder of the keys that encrypted memory takes.
+    #[arg(long, default_value = "/etc/snapshotd/keys")]
+    keys: PathBuf,
 }
 
 fn main() -> ExitCode {

@@ -87,6 +87,16 @@ pub fn survey(
     Ok(survey)
 }
 
+/// How long chunks are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lengths {
+    /// As long as the part of the file that they are.
+    OfFiles,
+    /// They are sealed: how long what is within is said to be is known to who has the key, whom this does not ask for. That each is the
+    /// envelope it was is seen by its digest.
+    OfEnvelopes,
+}
+
 /// A walk through snapshots, one after the other: each is asked for everything it needs, and what is sound in one is passed over in
 /// the next.
 pub struct Inspection<'a> {
@@ -117,11 +127,16 @@ impl<'a> Inspection<'a> {
         let Some(images) = manifest.memory_images() else {
             return Ok(());
         };
-        self.tree(images.root, &mut |damaged| {
+        let lengths = match images.seal {
+            None => Lengths::OfFiles,
+            Some(_) => Lengths::OfEnvelopes,
+        };
+        let each = &mut |damaged: Damaged| {
             let mut path = vec![MEMORY.to_vec()];
             path.extend(damaged.path);
             each(Damaged { path, ..damaged })
-        })
+        };
+        walk::Walk::new(self, images.root, each).run(images.root, lengths)
     }
 
     /// The same of a tree that is no snapshot's.
@@ -130,7 +145,7 @@ impl<'a> Inspection<'a> {
         root: TreeRef,
         each: &mut dyn FnMut(Damaged) -> Result<()>,
     ) -> Result<()> {
-        walk::Walk::new(self, root, each).run(root)
+        walk::Walk::new(self, root, each).run(root, Lengths::OfFiles)
     }
 }
 

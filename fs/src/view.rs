@@ -10,8 +10,8 @@
 use std::{path::Path, time::Duration};
 
 use snap_store::{
-    Content, ContentReader, DeviceNumber, LinkTable, Located, Manifest, Meta, Node, SnapshotId,
-    Store, Timestamp, TreeReader, TreeRef,
+    Content, ContentReader, ContentSource, DeviceNumber, KeyFolder, LinkTable, Located, Manifest,
+    Meta, Node, SnapshotId, Store, Timestamp, TreeReader, TreeRef,
 };
 
 mod bytes;
@@ -138,7 +138,7 @@ pub struct Figures {
 /// A snapshot as a read-only file system; safe to use from several threads.
 #[derive(Debug)]
 pub struct View {
-    store: Store,
+    source: ContentSource,
     manifest: Manifest,
     reader: TreeReader,
     root: Located,
@@ -156,16 +156,20 @@ impl View {
     /// What [`Store::manifest`] says when there is no such snapshot or its manifest is damaged.
     pub fn open(store: Store, id: &SnapshotId, options: &ViewOptions) -> snap_store::Result<Self> {
         let manifest = store.manifest(id)?;
-        Self::of(store, manifest, options)
+        let source = ContentSource::plain(store, options.cache_bytes);
+        Self::of(source, manifest, options)
     }
 
-    /// Opens the memory of the snapshot `id`: a folder of images, for root alone to read. Its files are not there.
+    /// Opens the memory of the snapshot `id`: a folder of images, for root alone to read. Its files are not there. What is sealed is
+    /// opened with a key from `keys`.
     ///
     /// # Errors
-    /// As `open`, and [`snap_store::Error::NotFound`] when the snapshot has no memory.
+    /// As `open`, [`snap_store::Error::NotFound`] when the snapshot has no memory, and [`snap_store::Error::MissingKey`] when it takes a
+    /// key that is not there.
     pub fn open_memory(
         store: Store,
         id: &SnapshotId,
+        keys: &KeyFolder,
         options: &ViewOptions,
     ) -> snap_store::Result<Self> {
         let manifest = store.manifest(id)?;
@@ -174,6 +178,10 @@ impl View {
                 what: "Memory of snapshot",
                 name: id.to_string(),
             });
+        };
+        let source = match images.key(&manifest.namespace, keys)? {
+            Some(key) => ContentSource::sealed(store, key, options.cache_bytes),
+            None => ContentSource::plain(store, options.cache_bytes),
         };
         let images = Manifest {
             root: images.root,
@@ -185,17 +193,20 @@ impl View {
             logical_bytes: images.bytes,
             ..manifest.clone()
         };
-        Self::of(store, images, options)
+        Self::of(source, images, options)
     }
 
-    fn of(store: Store, manifest: Manifest, options: &ViewOptions) -> snap_store::Result<Self> {
-        store.set_cache_bytes(options.cache_bytes);
+    fn of(
+        source: ContentSource,
+        manifest: Manifest,
+        options: &ViewOptions,
+    ) -> snap_store::Result<Self> {
         Ok(Self {
-            reader: TreeReader::new(store.clone(), manifest.root),
+            reader: TreeReader::new(source.store().clone(), manifest.root),
             root: nodes::root(&manifest)?,
             nodes: NodeCache::new(options.node_bytes),
-            read_ahead: ReadAhead::start(&store, options),
-            store,
+            read_ahead: ReadAhead::start(&source, options),
+            source,
             manifest,
         })
     }
@@ -209,7 +220,7 @@ impl View {
     /// The folder of the store it reads from.
     #[must_use]
     pub fn root(&self) -> &Path {
-        self.store.root()
+        self.source.store().root()
     }
 
     /// What stands under `name` in the folder `parent`; `None` when nothing does. Knows `.` and `..`.
@@ -266,9 +277,9 @@ impl View {
         }
         match content {
             Content::Hole => Ok(Bytes::zeros(wanted.end - wanted.start)),
-            Content::Chunk(digest) => Bytes::of_chunk(&self.store, &digest, length, wanted),
+            Content::Chunk(digest) => Bytes::of_chunk(&self.source, &digest, length, wanted),
             Content::List(_) | Content::SparseList(_) => {
-                let reader = ContentReader::new(self.store.clone(), content, length);
+                let reader = ContentReader::new(self.source.clone(), content, length);
                 self.read_ahead.note(number, &reader, &wanted);
                 Bytes::of_list(&reader, wanted)
             }
@@ -284,7 +295,7 @@ impl View {
         if offset >= length {
             return Err(Error::BeyondEnd);
         }
-        let reader = ContentReader::new(self.store.clone(), content, length);
+        let reader = ContentReader::new(self.source.clone(), content, length);
         match what {
             Seek::Data => match reader.next_data(offset)? {
                 Some((start, _)) => Ok(start),
@@ -409,7 +420,7 @@ impl View {
             Content::Hole => 0,
             Content::SparseList(_) if HOLES_COUNTED.contains(&size) => {
                 self.nodes.data_bytes(located.position, || {
-                    ContentReader::new(self.store.clone(), content, size).data_bytes()
+                    ContentReader::new(self.source.clone(), content, size).data_bytes()
                 })?
             }
             Content::Chunk(_) | Content::List(_) | Content::SparseList(_) => size,

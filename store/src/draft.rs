@@ -9,6 +9,7 @@ mod open;
 mod pages;
 mod pending;
 mod pipeline;
+mod sealed;
 mod spill;
 
 use std::{

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use crate::naming::NamingError;
+use crate::{ids::KeyId, naming::NamingError};
 
 /// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -74,6 +74,14 @@ pub enum Error {
         name: String,
         /// What does not match.
         why: String,
+    },
+    /// It is sealed with a key that is not on this host; put the key's line into the file.
+    #[error("It is encrypted with key {key}, which is not in {file}", file = file.display())]
+    MissingKey {
+        /// The key's public name.
+        key: KeyId,
+        /// Where it is looked for.
+        file: PathBuf,
     },
     /// Written by a version this one does not understand; use a newer release.
     #[error("{what} {name} has format {found}, this release reads up to {supported}")]

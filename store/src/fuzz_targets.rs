@@ -115,6 +115,16 @@ pub fn tombstones(bytes: &[u8]) {
     let _tombstones = tombstones::decode(&sealed);
 }
 
+/// The envelope of a sealed chunk and what is within; what was sealed is opened.
+pub fn sealed(bytes: &[u8]) {
+    crate::seal::fuzz::envelope(bytes);
+}
+
+/// A file of keys.
+pub fn keys(bytes: &[u8]) {
+    crate::seal::fuzz::keys(bytes);
+}
+
 /// Ids, names and references; what parses is shown as it parses again.
 pub fn names(bytes: &[u8]) {
     let _name = EntryName::new(bytes);
@@ -231,5 +241,7 @@ mod tests {
         run("link_table", super::link_table);
         run("tombstones", super::tombstones);
         run("names", super::names);
+        run("sealed", super::sealed);
+        run("keys", super::keys);
     }
 }

@@ -8,10 +8,11 @@ use crate::{
     catalogue::BaseRecord,
     entry::{Entry, EntryName, Meta, Node, Timestamp, TreeRef, Xattr},
     error::Result,
-    ids::{Digest, SnapshotId},
+    ids::{Digest, KeyId, SnapshotId},
     links::{LinkGroup, LinkTable},
     list::ListWriter,
     manifest::{ContainerConfig, HostFacts, Manifest, Memory, MemoryFacts, MemoryImages, Origin},
+    seal::Seal,
     tree::tests::{one_of_each, write_pages},
 };
 
@@ -178,13 +179,27 @@ fn a_manifest_with_memory_keeps_its_bytes() {
             nodes: 12,
         },
         bytes: 1 << 33,
+        facts: facts.clone(),
+        seal: None,
+    }));
+    let sealed = Memory::Captured(Box::new(MemoryImages {
+        root: TreeRef {
+            digest: Digest::from_bytes([7; 32]),
+            nodes: 12,
+        },
+        bytes: 1 << 33,
         facts,
+        seal: Some(Seal {
+            key: KeyId::from_bytes([8; 8]),
+            mark: Digest::from_bytes([9; 32]),
+        }),
     }));
     let failed = Memory::Failed {
         reason: "net: Locking network failed".to_owned(),
     };
     for (name, memory) in [
         ("memory.manifest", captured),
+        ("memory-sealed.manifest", sealed),
         ("memory-failed.manifest", failed),
     ] {
         let manifest = Manifest {

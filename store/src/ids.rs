@@ -16,6 +16,10 @@ pub struct SnapshotId([u8; Self::LEN]);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PackId([u8; Self::LEN]);
 
+/// Public name of a key: derived from it, and of no use to find it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId([u8; Self::LEN]);
+
 impl Digest {
     /// Length in bytes.
     pub const LEN: usize = 32;
@@ -39,6 +43,11 @@ impl SnapshotId {
             .expect("the kernel's random source does not fail once it is seeded");
         Self(bytes)
     }
+}
+
+impl KeyId {
+    /// Length in bytes.
+    pub const LEN: usize = 8;
 }
 
 impl PackId {
@@ -104,6 +113,7 @@ macro_rules! bytes_as_hex {
 bytes_as_hex!(Digest, "digest");
 bytes_as_hex!(SnapshotId, "snapshot id");
 bytes_as_hex!(PackId, "pack id");
+bytes_as_hex!(KeyId, "key id");
 
 fn nibble(digit: u8) -> Option<u8> {
     match digit {

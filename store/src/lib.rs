@@ -4,6 +4,7 @@
 //! Draft::put ─► cut ─► hash ─► known? ─► compress ─► pack ─┐
 //! TreeWriter ─► tree pages ─► put                          ├─ commit: sync, rename, index, manifest
 //! Manifest  ───────────────────────────────────────────────┘
+//! Draft::put_sealed_pages ─► cut ─► compress ─► encrypt ─► hash ─► known? ─► pack
 //! Store::get ◄─ verify ◄─ decompress ◄─ pack ◄─ index
 //! Store::collect ─► mark ─► condemn ─► sweep, rewrite
 //! ```
@@ -36,6 +37,7 @@ mod page;
 mod progress;
 mod repair;
 mod retention;
+mod seal;
 mod store;
 mod tree;
 
@@ -55,7 +57,7 @@ pub use collect::{
 pub use draft::{Draft, DraftStats};
 pub use entry::{Content, DeviceNumber, Entry, EntryName, Meta, Node, Timestamp, TreeRef, Xattr};
 pub use error::{Error, Result};
-pub use ids::{Digest, PackId, SnapshotId};
+pub use ids::{Digest, KeyId, PackId, SnapshotId};
 pub use links::{LinkGroup, LinkTable};
 pub use list::{ContentReader, ContentVisitor};
 pub use manifest::{
@@ -67,5 +69,6 @@ pub use page::{ChunkBytes, PageSource};
 pub use progress::{Progress, Silent};
 pub use repair::{ChunkKind, Flaw, PackFlaw, Salvage, Survey, TakeChunk, Wanted, recut};
 pub use retention::{Dated, KeepRule, KeepRules};
+pub use seal::{ContentSource, KeyFolder, Seal, SealKey};
 pub use store::{Access, Store, StoreStats};
 pub use tree::{Leaf, Located, TreeReader, TreeWriter};

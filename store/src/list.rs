@@ -200,7 +200,7 @@ impl<S: PageSource> ContentReader<S> {
     }
 
     fn chunk(&self, digest: &Digest, range: &Range<u64>) -> Result<ChunkBytes> {
-        let chunk = self.source.page(digest)?;
+        let chunk = self.source.chunk(digest)?;
         if chunk.len() as u64 != range.end - range.start {
             return Err(corrupt("Chunk", digest)(
                 "its length is not what the file says",

@@ -18,7 +18,7 @@ use crate::{
     ids::{Digest, PackId},
 };
 
-pub(crate) use reader::{PackFiles, read_stored, unframe};
+pub(crate) use reader::{PackFiles, read_stored, unframe, unpack};
 pub(crate) use writer::{Framer, PackWriter, SealedPack};
 
 /// Most bytes of one chunk, raw or stored: what a reader is ready to allocate.

@@ -28,6 +28,11 @@ pub type ChunkBytes = Arc<Vec<u8>>;
 pub trait PageSource: Send + Sync {
     /// The page's bytes, verified against its digest.
     fn page(&self, digest: &Digest) -> Result<ChunkBytes>;
+
+    /// The bytes of a file's chunk.
+    fn chunk(&self, digest: &Digest) -> Result<ChunkBytes> {
+        self.page(digest)
+    }
 }
 
 impl PageSource for Store {

@@ -19,6 +19,7 @@ use std::{
     },
 };
 
+pub(crate) use cache::ChunkCache;
 pub(crate) use publish::SYNC_EACH;
 
 use crate::{
@@ -32,7 +33,7 @@ use crate::{
     manifest::Manifest,
     pack::PackFiles,
     progress::Progress,
-    store::{cache::ChunkCache, latch::Latch},
+    store::latch::Latch,
 };
 
 /// No manifest is larger; one that is, is not read.

@@ -376,6 +376,9 @@ fn view_facts(snapshot: &SnapshotView, now: SystemTime) -> Vec<(&'static str, St
 fn render_detail(detail: &SnapshotDetail, now: SystemTime) -> String {
     let mut lines = view_facts(&detail.snapshot, now);
     lines.push(("Root", detail.root.clone()));
+    if let Some(key) = &detail.memory_key {
+        lines.push(("Memory key", format!("{key}; encrypted at rest")));
+    }
     if let Some(snapshotter) = &detail.snapshotter {
         lines.push(("Snapshotter", snapshotter.clone()));
     }

@@ -146,6 +146,7 @@ pub(crate) fn detail() -> SnapshotDetail {
         host: BTreeMap::from([("kernel".to_owned(), "6.18.5".to_owned())]),
         used_by: vec!["default/web-1".to_owned()],
         mounted_at: vec![WirePath::new("/mnt")],
+        memory_key: Some("00112233aabbccdd".to_owned()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Config, LogFormat, values};
+use super::{Config, EncryptMemory, LogFormat, values};
 
 /// One key of the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +40,7 @@ impl Key {
     }
 }
 
-pub(super) const KEYS: [Key; 29] = [
+pub(super) const KEYS: [Key; 31] = [
     Key {
         name: "root",
         about: "Folder of the store, the catalogue and the writable layers of restored containers",
@@ -245,6 +245,22 @@ pub(super) const KEYS: [Key; 29] = [
         },
     },
     Key {
+        name: "memory_keys",
+        about: "Folder of the keys that memory is encrypted with, `NAMESPACE.key` each; it need not exist",
+        get: |config| text(&config.memory_keys),
+        set: |config, value| values::path(value).map(|path| config.memory_keys = path),
+    },
+    Key {
+        name: "encrypt_memory",
+        about: "`with-key` encrypts memory where its namespace has a key; `always` captures none elsewhere",
+        get: |config| config.encrypt_memory.as_str().to_owned(),
+        set: |config, value| {
+            EncryptMemory::parse(value)
+                .map(|wish| config.encrypt_memory = wish)
+                .ok_or_else(|| "it is neither `with-key` nor `always`".to_owned())
+        },
+    },
+    Key {
         name: "log_format",
         about: "`text` or `json` on standard error; `auto` is the journal under systemd and text elsewhere",
         get: |config| config.log_format.as_str().to_owned(),
@@ -265,6 +281,21 @@ pub(super) const KEYS: [Key; 29] = [
         },
     },
 ];
+
+impl EncryptMemory {
+    const ALL: [Self; 2] = [Self::WithKey, Self::Always];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::WithKey => "with-key",
+            Self::Always => "always",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|wish| wish.as_str() == word)
+    }
+}
 
 impl LogFormat {
     const ALL: [Self; 3] = [Self::Auto, Self::Text, Self::Json];

@@ -76,6 +76,8 @@ fn values_out_of_range_are_refused() {
         ("--root", ""),
         ("--socket", &format!("/{}", "x".repeat(108))),
         ("--log-format", "xml"),
+        ("--memory-keys", "keys"),
+        ("--encrypt-memory", "never"),
         ("--log-level", "loud=very=much"),
         ("--concurrent-captures", "0"),
         ("--backup-interval", "2years"),

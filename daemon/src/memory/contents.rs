@@ -5,7 +5,7 @@
 
 use snap_api::{MappingView, MemoryContents, OpenView, ProcessView};
 use snap_fs::view::{ROOT, View, ViewOptions};
-use snap_store::{SnapshotId, Store};
+use snap_store::{KeyFolder, SnapshotId, Store};
 
 use self::{
     files::OpenFiles,
@@ -54,9 +54,13 @@ impl Images for Stored {
 /// Reads what the memory of `snapshot` holds.
 ///
 /// # Errors
-/// What the store says of its images.
-pub(crate) fn of_snapshot(store: Store, snapshot: &SnapshotId) -> Result<MemoryContents> {
-    let view = View::open_memory(store, snapshot, &ViewOptions::default())?;
+/// What the store says of its images, and of the key they take.
+pub(crate) fn of_snapshot(
+    store: Store,
+    snapshot: &SnapshotId,
+    keys: &KeyFolder,
+) -> Result<MemoryContents> {
+    let view = View::open_memory(store, snapshot, keys, &ViewOptions::default())?;
     Ok(read(&Stored(view)))
 }
 

@@ -8,7 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::mount::{MsFlags, mount};
+use nix::{
+    errno::Errno,
+    mount::{MsFlags, mount},
+};
 use snap_store::SnapshotId;
 use tracing::warn;
 
@@ -41,15 +44,7 @@ impl ImageFolder {
             path,
             is_gone: false,
         };
-        let options = format!("mode=0700,size={limit}");
-        mount(
-            Some("snapshotd"),
-            &folder.path,
-            Some("tmpfs"),
-            MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
-            Some(options.as_str()),
-        )
-        .map_err(Error::io("mount tmpfs at", &folder.path))?;
+        mount_tmpfs(&folder.path, limit).map_err(Error::io("mount tmpfs at", &folder.path))?;
         files::ensure_folder(&folder.images(), PRIVATE)?;
         files::ensure_folder(&folder.work(), PRIVATE)?;
         Ok(folder)
@@ -86,6 +81,26 @@ impl Drop for ImageFolder {
         {
             warn!(path = %self.path.display(), %error, "Images of memory stay until the next start");
         }
+    }
+}
+
+/// A tmpfs that is never swapped out, where the kernel can promise that (since Linux 6.4): a disk is no place for secrets. There was
+/// room for all of it in memory.
+fn mount_tmpfs(path: &Path, limit: u64) -> Result<(), Errno> {
+    let mount = |more: &str| {
+        let options = format!("mode=0700,size={limit}{more}");
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        mount(
+            Some("snapshotd"),
+            path,
+            Some("tmpfs"),
+            flags,
+            Some(options.as_str()),
+        )
+    };
+    match mount(",noswap") {
+        Err(Errno::EINVAL) => mount(""),
+        mounted => mounted,
     }
 }
 

@@ -69,6 +69,9 @@ impl ServedImages {
             .arg("--root")
             .arg(&host.config.root)
             .args(["--snapshot", &snapshot.to_string()])
+            // The folder alone: what is in it, the server reads by itself.
+            .arg("--keys")
+            .arg(&host.config.memory_keys)
             .arg(&served.images)
             .stdin(std::process::Stdio::null());
         let log = served.folder.join(SERVER_LOG);

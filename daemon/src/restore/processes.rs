@@ -19,7 +19,7 @@ use crate::{
 
 impl Blueprint {
     /// Whether processes go on from images, when there are some.
-    pub(super) async fn choose_memory(&mut self, manifest: &Manifest) -> Result<()> {
+    pub(super) async fn choose_memory(&mut self, host: &Host, manifest: &Manifest) -> Result<()> {
         if self.memory_bytes.is_none() {
             return Ok(());
         }
@@ -31,13 +31,22 @@ impl Blueprint {
             self.memory_bytes = None;
             return Ok(());
         }
-        match memory::check_facts(manifest, &self.config, &self.plan.network).await {
+        match self.check_memory(host, manifest).await {
             Err(error) if self.falls_back() => {
                 self.give_up_memory(&in_full(&error));
                 Ok(())
             }
             checked => checked,
         }
+    }
+
+    /// Refuses memory that cannot be restored here, before anything is changed.
+    async fn check_memory(&self, host: &Host, manifest: &Manifest) -> Result<()> {
+        if let Some(images) = manifest.memory_images().cloned() {
+            let (config, namespace) = (host.config.clone(), manifest.namespace.clone());
+            blocking(move || memory::check_key(&config, &namespace, &images)).await?;
+        }
+        memory::check_facts(manifest, &self.config, &self.plan.network).await
     }
 
     pub(super) fn falls_back(&self) -> bool {

@@ -8,8 +8,8 @@ use snap_api::{
     ReferenceRequest, SnapshotDetail, WirePath,
 };
 use snap_store::{
-    Attachment, ContainerRecord, HostFacts, Manifest, MemoryMark, Origin, SnapshotRecord,
-    SnapshotState,
+    Attachment, ContainerRecord, HostFacts, KeyFolder, Manifest, MemoryMark, Origin,
+    SnapshotRecord, SnapshotState,
 };
 
 use super::{
@@ -61,8 +61,8 @@ pub(super) async fn memory(
             .hint("`snapctl create CONTAINER --memory` captures it with the files")
             .into());
     }
-    let store = host.store.clone();
-    blocking(move || memory::contents(store, &record.id)).await
+    let (store, keys) = (host.store.clone(), KeyFolder::new(&host.config.memory_keys));
+    blocking(move || memory::contents(store, &record.id, &keys)).await
 }
 
 fn require_active(record: &SnapshotRecord) -> Result<(), ErrorReport> {
@@ -162,6 +162,7 @@ fn detail(
         host: BTreeMap::new(),
         used_by: Vec::new(),
         mounted_at: Vec::new(),
+        memory_key: None,
     };
     for attachment in attachments {
         match attachment {
@@ -178,6 +179,8 @@ fn detail(
         return detail;
     };
     detail.root = manifest.root.digest.to_string();
+    let seal = manifest.memory_images().and_then(|images| images.seal);
+    detail.memory_key = seal.map(|seal| seal.key.to_string());
     detail.host = facts(manifest.host);
     if let Origin::Container(config) = manifest.origin {
         detail.snapshotter = Some(config.snapshotter);

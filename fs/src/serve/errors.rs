@@ -40,6 +40,7 @@ fn store_errno(error: &snap_store::Error) -> Errno {
         | Store::Limit { .. }
         | Store::Invalid { .. }
         | Store::Corrupt { .. }
+        | Store::MissingKey { .. }
         | Store::Incompatible { .. }
         | Store::Latched { .. }
         | Store::Cancelled

@@ -7,7 +7,7 @@ use snap_store::{
     Progress, Result, Store, TreeReader, TreeRef,
 };
 
-use super::{Damaged, Inspection, Look, MAX_SOUND, Sound};
+use super::{Damaged, Inspection, Lengths, Look, MAX_SOUND, Sound};
 
 pub(super) struct Walk<'a> {
     store: &'a Store,
@@ -24,6 +24,7 @@ pub(super) struct Walk<'a> {
     file_bytes: u64,
     /// How many damaged places there were when each page of the file's list was entered.
     pages: Vec<u64>,
+    lengths: Lengths,
 }
 
 /// A folder under way.
@@ -55,10 +56,12 @@ impl<'a> Walk<'a> {
             damaged: 0,
             file_bytes: 0,
             pages: Vec::new(),
+            lengths: Lengths::OfFiles,
         }
     }
 
-    pub(super) fn run(mut self, root: TreeRef) -> Result<()> {
+    pub(super) fn run(mut self, root: TreeRef, lengths: Lengths) -> Result<()> {
+        self.lengths = lengths;
         self.enter_folder(root)?;
         while !self.stack.is_empty() {
             if self.progress.is_cancelled() {
@@ -240,7 +243,11 @@ impl ContentVisitor for Walk<'_> {
     }
 
     fn chunk(&mut self, chunk: &Digest, range: Range<u64>) -> Result<()> {
-        match (self.look)(chunk, Some(range.end - range.start))? {
+        let raw_bytes = match self.lengths {
+            Lengths::OfFiles => Some(range.end - range.start),
+            Lengths::OfEnvelopes => None,
+        };
+        match (self.look)(chunk, raw_bytes)? {
             Some(flaw) => self.report(Some(range), flaw),
             None => Ok(()),
         }

@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, Range};
 
-use snap_store::{ChunkBytes, ContentReader, Digest, Store};
+use snap_store::{ChunkBytes, ContentReader, ContentSource, Digest, PageSource};
 
 use super::error::Result;
 
@@ -28,12 +28,12 @@ impl Bytes {
 
     /// Part of a file of `length` bytes that is one chunk.
     pub(super) fn of_chunk(
-        store: &Store,
+        source: &ContentSource,
         digest: &Digest,
         length: u64,
         wanted: Range<u64>,
     ) -> Result<Self> {
-        let chunk = store.get_cached(digest)?;
+        let chunk = source.chunk(digest)?;
         if chunk.len() as u64 != length {
             let corrupt = snap_store::Error::Corrupt {
                 what: "File",
@@ -50,7 +50,10 @@ impl Bytes {
     }
 
     /// Part of a file of many chunks.
-    pub(super) fn of_list(reader: &ContentReader, wanted: Range<u64>) -> Result<Self> {
+    pub(super) fn of_list(
+        reader: &ContentReader<ContentSource>,
+        wanted: Range<u64>,
+    ) -> Result<Self> {
         let mut buffer = Vec::new();
         reader.read_into(
             wanted.start,

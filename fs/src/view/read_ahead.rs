@@ -7,7 +7,7 @@
 use std::{collections::HashMap, ops::Range, sync::Mutex, thread};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use snap_store::{ContentReader, Store};
+use snap_store::{ContentReader, ContentSource, PageSource};
 use tracing::warn;
 
 use super::{Number, ViewOptions};
@@ -52,19 +52,19 @@ struct Reader {
 /// A run of a file that is to be decoded.
 #[derive(Debug)]
 struct Step {
-    content: ContentReader,
+    content: ContentReader<ContentSource>,
     range: Range<u64>,
 }
 
 impl ReadAhead {
-    pub(super) fn start(store: &Store, options: &ViewOptions) -> Self {
+    pub(super) fn start(source: &ContentSource, options: &ViewOptions) -> Self {
         let (queue, steps) = bounded(MAX_QUEUED);
         let mut threads = 0;
         for index in 0..options.read_ahead_threads {
-            let (store, steps) = (store.clone(), steps.clone());
+            let (source, steps) = (source.clone(), steps.clone());
             let spawned = thread::Builder::new()
                 .name(format!("read-ahead-{index}"))
-                .spawn(move || decode(&store, &steps));
+                .spawn(move || decode(&source, &steps));
             match spawned {
                 Ok(_) => threads += 1,
                 Err(error) => warn!(%error, "Cannot start a read-ahead thread"),
@@ -78,7 +78,12 @@ impl ReadAhead {
     }
 
     /// Notes that `wanted` of the file `number` is being read.
-    pub(super) fn note(&self, number: Number, content: &ContentReader, wanted: &Range<u64>) {
+    pub(super) fn note(
+        &self,
+        number: Number,
+        content: &ContentReader<ContentSource>,
+        wanted: &Range<u64>,
+    ) {
         let Some(queue) = &self.queue else { return };
         let range = {
             let mut readers = self
@@ -141,13 +146,13 @@ impl Reader {
     }
 }
 
-fn decode(store: &Store, steps: &Receiver<Step>) {
+fn decode(source: &ContentSource, steps: &Receiver<Step>) {
     for Step { content, range } in steps {
         let Ok(chunks) = content.chunks(range.start, range.end - range.start) else {
             continue;
         };
         for digest in chunks {
-            let _ = store.get_cached(&digest);
+            let _ = source.chunk(&digest);
         }
     }
 }

@@ -34,11 +34,13 @@ const QUEUE_CHUNKS: usize = 64;
 /// Chunks of sealed packs remembered in memory, some 64 MiB; beyond it they go into a table on disk.
 pub(super) const PENDING_CHUNKS: usize = 1 << 19;
 
-/// What a chunk is part of; each kind has packs of its own.
+/// What a chunk is part of; pages have packs of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Data,
     Meta,
+    /// Data that is compressed already, and encrypted: another attempt would cost and gain nothing.
+    Sealed,
 }
 
 #[derive(Debug)]
@@ -257,7 +259,10 @@ impl Shared {
     }
 
     fn pack(&self, job: &Job, framer: &mut Framer) -> Result<()> {
-        let (stored, is_plain) = framer.frame(&job.raw)?;
+        let (stored, is_plain) = match job.kind {
+            Kind::Sealed => (&job.raw[..], true),
+            Kind::Data | Kind::Meta => framer.frame(&job.raw)?,
+        };
         let mut taken = self.open(job.kind).take();
         // One that fails is not given back.
         let mut pack = match taken.pack.take() {
@@ -322,7 +327,7 @@ impl Shared {
     }
 
     fn open(&self, kind: Kind) -> &OpenPacks {
-        &self.open[kind as usize]
+        &self.open[usize::from(kind == Kind::Meta)]
     }
 
     fn sealed(&self) -> MutexGuard<'_, Vec<SealedPack>> {

@@ -19,8 +19,10 @@ const MAGIC: [u8; 8] = *b"SNAPMNF\0";
 const VERSION: u32 = 1;
 /// There is a tree of memory beside that of the files: whoever does not know of it would remove what it needs.
 const MEMORY: u32 = 1;
+/// The files of that tree are sealed: whoever does not know of it would serve what is encrypted in their place.
+const SEALED: u32 = 2;
 /// Incompatible features this release can use.
-const KNOWN_FEATURES: u32 = MEMORY;
+const KNOWN_FEATURES: u32 = MEMORY | SEALED;
 const HEADER_BYTES: usize = 72;
 const HASH: usize = 40;
 
@@ -39,8 +41,7 @@ impl Manifest {
         let mut out = Vec::with_capacity(HEADER_BYTES + json.len() + links.len());
         out.extend(MAGIC);
         out.extend(VERSION.to_le_bytes());
-        let memory = self.memory_images().map_or(0, |_| MEMORY);
-        out.extend(memory.to_le_bytes());
+        out.extend(features(self).to_le_bytes());
         out.extend([0; 8]);
         out.extend((json.len() as u64).to_le_bytes());
         out.extend((links.len() as u64).to_le_bytes());
@@ -72,10 +73,19 @@ impl Manifest {
         })?;
         let links = LinkTable::decode(links)?;
         let manifest = body.check(links)?;
-        if manifest.memory_images().is_some() && header.incompatible_features & MEMORY == 0 {
+        if features(&manifest) & !header.incompatible_features != 0 {
             return Err(corrupt("it holds memory and does not say so"));
         }
         Ok(manifest)
+    }
+}
+
+/// The incompatible features a manifest takes.
+fn features(manifest: &Manifest) -> u32 {
+    match manifest.memory_images() {
+        None => 0,
+        Some(images) if images.seal.is_none() => MEMORY,
+        Some(_) => MEMORY | SEALED,
     }
 }
 

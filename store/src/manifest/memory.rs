@@ -8,6 +8,7 @@ use crate::{
     entry::{MAX_NODES, TreeRef},
     error::Result,
     ids::Digest,
+    seal::Seal,
 };
 
 /// Longest reason for which memory is missing, in bytes.
@@ -34,6 +35,8 @@ pub struct MemoryImages {
     pub bytes: u64,
     /// What must be alike where it is restored.
     pub facts: MemoryFacts,
+    /// The key its files are sealed with; `None` when they lie in clear.
+    pub seal: Option<Seal>,
 }
 
 /// What decides whether processes can go on elsewhere, beside the host's architecture.
@@ -77,8 +80,16 @@ pub(super) struct BodyImages {
     digest: String,
     nodes: u64,
     bytes: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seal: Option<BodySeal>,
     #[serde(flatten)]
     facts: MemoryFacts,
+}
+
+#[derive(Serialize, Deserialize)]
+struct BodySeal {
+    key: String,
+    mark: String,
 }
 
 impl From<&Memory> for BodyMemory {
@@ -88,6 +99,7 @@ impl From<&Memory> for BodyMemory {
                 digest: images.root.digest.to_string(),
                 nodes: images.root.nodes,
                 bytes: images.bytes,
+                seal: images.seal.as_ref().map(BodySeal::from),
                 facts: images.facts.clone(),
             }),
             Memory::Failed { reason } => Self::Failed {
@@ -120,6 +132,25 @@ impl BodyMemory {
             root,
             bytes: images.bytes,
             facts: images.facts,
+            seal: images.seal.map(BodySeal::check).transpose()?,
         }))))
+    }
+}
+
+impl From<&Seal> for BodySeal {
+    fn from(seal: &Seal) -> Self {
+        Self {
+            key: seal.key.to_string(),
+            mark: seal.mark.to_string(),
+        }
+    }
+}
+
+impl BodySeal {
+    fn check(self) -> Result<Seal> {
+        Ok(Seal {
+            key: self.key.parse()?,
+            mark: self.mark.parse()?,
+        })
     }
 }

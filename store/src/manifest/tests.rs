@@ -3,7 +3,13 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{error::Error, golden, ids::Digest, links::LinkGroup};
+use crate::{
+    error::Error,
+    golden,
+    ids::{Digest, KeyId},
+    links::LinkGroup,
+    seal::Seal,
+};
 
 /// Repairs the checksum after `change`, as somebody who means harm would.
 fn forged(change: impl FnOnce(&mut Manifest)) -> crate::Result<Manifest> {
@@ -14,7 +20,7 @@ fn forged(change: impl FnOnce(&mut Manifest)) -> crate::Result<Manifest> {
 
 #[test]
 fn a_manifest_of_another_version_or_feature_is_incompatible() {
-    for (at, value) in [(8, 2), (12, 2)] {
+    for (at, value) in [(8, 2), (12, 4)] {
         let mut bytes = golden::manifest().encode();
         bytes[at] = value;
         let refused = Manifest::decode(&bytes);
@@ -34,6 +40,7 @@ fn memory_that_a_manifest_does_not_announce_is_refused() {
             root,
             bytes: 1,
             facts,
+            seal: None,
         })))
     };
     assert!(forged(|manifest| manifest.memory = memory(1)).is_ok());
@@ -43,15 +50,38 @@ fn memory_that_a_manifest_does_not_announce_is_refused() {
 
     let mut manifest = golden::manifest();
     manifest.memory = memory(1);
-    let mut bytes = manifest.encode();
+    let bytes = manifest.encode();
     assert_eq!(bytes[12], 1);
-    bytes[12] = 0;
+    assert!(is_refused_as(bytes, 0));
+}
+
+/// A release that does not know of sealed memory knows bit 0 alone, and must not take it for memory in clear.
+#[test]
+fn memory_that_is_sealed_is_announced_as_such() {
+    let mut manifest = golden::manifest();
+    manifest.memory = Some(Memory::Captured(Box::new(MemoryImages {
+        root: manifest.root,
+        bytes: 1,
+        facts: Default::default(),
+        seal: Some(Seal {
+            key: KeyId::from_bytes([1; 8]),
+            mark: Digest::of(b"mark"),
+        }),
+    })));
+    let bytes = manifest.encode();
+    assert_eq!(bytes[12], 3);
+    assert_eq!(Manifest::decode(&bytes).unwrap(), manifest);
+    for features in [0, 1, 2] {
+        assert!(is_refused_as(bytes.clone(), features), "{features}");
+    }
+}
+
+/// True when the manifest is corrupt once it announces these features.
+fn is_refused_as(mut bytes: Vec<u8>, features: u8) -> bool {
+    bytes[12] = features;
     let check = Digest::of(&[&bytes[..40], &bytes[72..]].concat());
     bytes[40..72].copy_from_slice(check.as_bytes());
-    assert!(matches!(
-        Manifest::decode(&bytes),
-        Err(Error::Corrupt { .. })
-    ));
+    matches!(Manifest::decode(&bytes), Err(Error::Corrupt { .. }))
 }
 
 #[test]

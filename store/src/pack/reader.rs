@@ -92,7 +92,7 @@ pub(crate) fn read_stored(
     let is_whole = |stored: &[u8]| match frame.is_plain {
         true => Ok(Digest::of(stored) == *digest),
         false => UNFRAMER.with_borrow_mut(|unframer| {
-            let raw = inflate(ensure(&mut unframer.context)?, stored, frame);
+            let raw = inflate(ensure(&mut unframer.context)?, stored, frame.raw_bytes);
             Ok(raw.is_some_and(|raw| Digest::of(&raw) == *digest))
         }),
     };
@@ -143,17 +143,23 @@ fn decompress(file: &dyn Source, frame: &Frame) -> Result<Option<Vec<u8>>> {
         if file.read_at(u64::from(frame.offset), stored)? != stored.len() {
             return Ok(None);
         }
-        Ok(inflate(context, stored, frame))
+        Ok(inflate(context, stored, frame.raw_bytes))
     })
+}
+
+/// The bytes of a zstd frame that lies in memory; `None` when it is none of `raw_bytes`, which the caller holds to be possible.
+pub(crate) fn unpack(stored: &[u8], raw_bytes: u32) -> Result<Option<Vec<u8>>> {
+    UNFRAMER
+        .with_borrow_mut(|unframer| Ok(inflate(ensure(&mut unframer.context)?, stored, raw_bytes)))
 }
 
 /// `None` when the bytes are no zstd frame of as many bytes as the place says.
 fn inflate(
     context: &mut zstd::bulk::Decompressor<'static>,
     stored: &[u8],
-    frame: &Frame,
+    raw_bytes: u32,
 ) -> Option<Vec<u8>> {
-    let raw_bytes = frame.raw_bytes as usize;
+    let raw_bytes = raw_bytes as usize;
     let mut raw = Vec::with_capacity(raw_bytes);
     let filled = context.decompress_to_buffer(stored, &mut raw);
     filled.ok().filter(|n| *n == raw_bytes).map(|_| raw)

@@ -28,8 +28,8 @@ impl Weighter<Digest, ChunkBytes> for ByBytes {
     }
 }
 
-/// The cache all handles of a store share.
-pub(super) struct ChunkCache {
+/// A cache: one of what lies in a store, which all its handles share, and one of what each opened memory was opened to.
+pub(crate) struct ChunkCache {
     chunks: Cache<Digest, ChunkBytes, ByBytes>,
 }
 
@@ -43,7 +43,7 @@ impl fmt::Debug for ChunkCache {
 }
 
 impl ChunkCache {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let options = OptionsBuilder::new()
             .estimated_items_capacity((DEFAULT_BYTES / USUAL_BYTES) as usize)
             .weight_capacity(DEFAULT_BYTES)
@@ -62,7 +62,7 @@ impl ChunkCache {
     }
 
     /// The chunk; read by one caller when it is not here, while the others who want it wait.
-    pub(super) fn get(
+    pub(crate) fn get(
         &self,
         digest: &Digest,
         read: impl FnOnce() -> Result<Vec<u8>>,
@@ -72,7 +72,7 @@ impl ChunkCache {
     }
 
     /// Limits it to this many bytes.
-    pub(super) fn limit(&self, bytes: u64) {
+    pub(crate) fn limit(&self, bytes: u64) {
         self.chunks.set_capacity(bytes);
     }
 }

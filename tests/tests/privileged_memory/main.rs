@@ -7,6 +7,7 @@ mod capture;
 mod chain;
 mod contents;
 mod identity;
+mod keys;
 mod kills;
 mod refusals;
 mod restore;
