@@ -92,6 +92,15 @@ pub struct MountStatus {
     /// Threads of its server that have not come back from a request that was refused.
     #[serde(default)]
     pub lost_threads: u64,
+    /// Bytes of chunks its server has read ahead of need, because an earlier mount needed them.
+    #[serde(default)]
+    pub foreseen_bytes: u64,
+    /// Of these, needed since.
+    #[serde(default)]
+    pub met_bytes: u64,
+    /// Bytes of chunks its server has read when they were needed.
+    #[serde(default)]
+    pub late_bytes: u64,
     /// The oldest requests in flight, oldest first; 64 at most.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requests: Vec<RequestInFlight>,

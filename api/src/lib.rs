@@ -58,8 +58,9 @@ pub const PROTOCOL_MAJOR: u32 = 1;
 /// `check`. 4: rules for what is kept, times without use. 5: the trash, usage,
 /// automatic snapshots. 6: forecasts of a create, hooks, connections that go on, what memory holds. 7: templates, what jobs print,
 /// another command for what is restored. 8: volumes, and snapshots mounted into restored containers. 9: folders of
-/// containers, what is put into a version, snapshots of containers that have ended. 10: the keys of memory.
-pub const PROTOCOL_MINOR: u32 = 10;
+/// containers, what is put into a version, snapshots of containers that have ended. 10: the keys of memory. 11: what
+/// mounts read ahead.
+pub const PROTOCOL_MINOR: u32 = 11;
 /// Largest frame either side accepts, in bytes: a full page of listings is far below it.
 pub const MAX_FRAME_BYTES: usize = 4 << 20;
 /// Most items one page of a listing carries.

@@ -80,6 +80,10 @@ pub struct Config {
     pub mount_cache_bytes: u64,
     /// Threads of one mount server.
     pub mount_threads: usize,
+    /// What a mount reads ahead at most because an earlier one needed it, in bytes; 0 for no traces.
+    pub prefetch_bytes: u64,
+    /// What reading ahead because of a trace asks the disk for at most, in bytes a second.
+    pub prefetch_rate: u64,
     /// After this long a mount server refuses a request that the store does not answer.
     pub read_deadline: Duration,
     /// Free space a capture leaves on the store's file system, in bytes.
@@ -154,6 +158,8 @@ impl Default for Config {
             disk_high_percent: 95,
             disk_low_percent: 85,
             mount_cache_bytes: 64 << 20,
+            prefetch_bytes: 64 << 20,
+            prefetch_rate: 256 << 20,
             mount_threads: 4,
             read_deadline: Duration::from_secs(30),
             reserve_bytes: 256 << 20,

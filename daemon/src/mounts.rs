@@ -200,6 +200,9 @@ impl Mounts {
             in_flight: 0,
             refused: 0,
             lost_threads: 0,
+            foreseen_bytes: 0,
+            met_bytes: 0,
+            late_bytes: 0,
             requests: Vec::new(),
         };
         // One that is starting or ending just now has no server to show.
@@ -230,6 +233,9 @@ fn show(status: &mut MountStatus, sign: Sign) {
             status.in_flight = pulse.in_flight;
             status.refused = pulse.refused;
             status.lost_threads = pulse.lost_threads;
+            status.foreseen_bytes = pulse.foreseen_bytes;
+            status.met_bytes = pulse.met_bytes;
+            status.late_bytes = pulse.late_bytes;
             status.requests = pulse.requests.into_iter().map(request).collect();
         }
         Sign::Silence => status.failure = Some("The mount server does not answer".to_owned()),

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use snap_fs::traces::TraceFolder;
 use snap_store::{
     Begun, Catalogue, Error as StoreError, Force, Removal, Result as StoreResult, SnapshotId,
     SnapshotRecord, Stay, TrashCause,
 };
+use tracing::warn;
 
 use crate::{ballast, blocking, clock, error::Result, events::Event, host::Host, trash};
 
@@ -88,6 +90,9 @@ async fn end(host: &Arc<Host>, id: SnapshotId) -> Result<Option<SnapshotRecord>>
     let host = Arc::clone(host);
     blocking(move || {
         host.store.remove_manifest(&id)?;
+        if let Err(error) = TraceFolder::of_store(&host.config.root).forget(&id) {
+            warn!(%error, "What mounts of a removed snapshot needed stays written down until the next start");
+        }
         let record = host.catalogue.get(&id);
         match host.catalogue.finish_removal(&id).and(record) {
             Err(StoreError::NotFound { .. }) => Ok(None),

@@ -12,6 +12,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use snap_fs::traces::TraceFolder;
 use snap_store::{
     ContainerRecord, Error as StoreError, MountRecord, Namespace, Result as StoreResult,
     SnapshotId, SnapshotState,
@@ -231,6 +232,7 @@ async fn clear_state(host: &Arc<Host>) {
         host.config.root.join("cache").join("stat"),
     );
     let state = host.config.state.clone();
+    tolerate("clear traces", clear_traces(host).await);
     let images = blocking(move || memory::clear(&state)).await;
     tolerate("clear images of memory", images);
     let clearing = move || -> StoreResult<()> {
@@ -248,6 +250,17 @@ async fn clear_state(host: &Arc<Host>) {
         Ok(())
     };
     tolerate("clear what captures left", blocking(clearing).await);
+}
+
+/// Those of snapshots that are gone, and all of them when nothing is to be read ahead.
+async fn clear_traces(host: &Arc<Host>) -> Result<()> {
+    let host = Arc::clone(host);
+    let clearing = move || -> StoreResult<()> {
+        let there: HashSet<_> = host.store.manifests()?.into_iter().collect();
+        let is_wanted = host.config.prefetch_bytes > 0;
+        TraceFolder::of_store(&host.config.root).keep(|id| is_wanted && there.contains(id))
+    };
+    blocking(clearing).await
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {

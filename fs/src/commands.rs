@@ -12,15 +12,21 @@ use std::{
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{SigSet, Signal};
 use snap_fs::{
+    foresee::{ForeseeOptions, Foreseeing},
     holder,
     mount::{is_fuse_device, mount_fuse, raise_read_ahead, unmount},
     serve::{self, Seat, ServeOptions},
+    traces::TraceFolder,
     view::{View, ViewOptions},
 };
 use snap_store::{Access, KeyFolder, Store};
 use tracing::{info, warn};
 
 use crate::{Serving, upkeep};
+
+/// The part of the chunk cache for what was read because of a trace and is not needed yet. Half of the cache is for what was not asked for twice:
+/// readers in order, who are led too, need the rest of that.
+const FORESEEN_SHARE: u64 = 4;
 
 /// Serves the device on standard input; goes on with it when it was served before.
 pub(crate) fn serve(serving: &Serving, resume: bool, pulse: Option<PathBuf>) -> Result<()> {
@@ -29,7 +35,10 @@ pub(crate) fn serve(serving: &Serving, resume: bool, pulse: Option<PathBuf>) -> 
     let seat = resume.then(Seat::take).transpose();
     let seat = seat.context("Prepare to take over")?;
     leave_session();
-    let view = open(serving)?;
+    let store = open_store(serving)?;
+    let view = open(serving, &store)?;
+    // A mount that was served before is no cold start: neither would a trace help it, nor it a trace.
+    let foreseeing = (!resume).then(|| foresee(serving, &store, &view)).flatten();
     let options = options(serving, pulse);
     info!(snapshot = %serving.snapshot, resume, "Serving");
     let ready = || say_ready(&serving.snapshot);
@@ -38,6 +47,7 @@ pub(crate) fn serve(serving: &Serving, resume: bool, pulse: Option<PathBuf>) -> 
         Some(seat) => serve::take_over(view, seat, device, &options, ready),
     }
     .context("Serve the mount")?;
+    foreseeing.into_iter().for_each(Foreseeing::end);
     info!(snapshot = %serving.snapshot, "The mount is gone");
     Ok(())
 }
@@ -47,11 +57,13 @@ pub(crate) fn mount(serving: &Serving, folder: &Path) -> Result<()> {
     let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
     // Before the first thread, so that every thread leaves them to the one that waits.
     signals.thread_block().context("Block signals")?;
-    let view = open(serving)?;
+    let store = open_store(serving)?;
+    let view = open(serving, &store)?;
     let name = format!("snapshotd:{:.12}", serving.snapshot.to_string());
     let device = mount_fuse(folder, &name)?;
     let mounted = Mounted(folder.to_owned());
     unmount_when_interrupted(signals, folder.to_owned());
+    let foreseeing = foresee(serving, &store, &view);
     let served = serve::serve(view, device, &options(serving, None), || {
         if let Err(error) = raise_read_ahead(folder) {
             warn!(%error, "The kernel reads ahead no further than usual");
@@ -59,6 +71,7 @@ pub(crate) fn mount(serving: &Serving, folder: &Path) -> Result<()> {
         say_ready(&serving.snapshot);
     });
     drop(mounted);
+    foreseeing.into_iter().for_each(Foreseeing::end);
     served.context("Serve the mount")
 }
 
@@ -105,9 +118,13 @@ fn take_device() -> Result<OwnedFd> {
     Ok(device)
 }
 
-fn open(serving: &Serving) -> Result<View> {
+fn open_store(serving: &Serving) -> Result<Store> {
     let store = Store::open(&serving.root, Access::ReadOnly).context("Open the store")?;
     upkeep::start(store.clone());
+    Ok(store)
+}
+
+fn open(serving: &Serving, store: &Store) -> Result<View> {
     let options = ViewOptions {
         cache_bytes: serving.cache_bytes,
         ..ViewOptions::default()
@@ -115,11 +132,23 @@ fn open(serving: &Serving) -> Result<View> {
     let opened = match serving.memory {
         true => {
             let keys = KeyFolder::new(&serving.keys);
-            View::open_memory(store, &serving.snapshot, &keys, &options)
+            View::open_memory(store.clone(), &serving.snapshot, &keys, &options)
         }
-        false => View::open(store, &serving.snapshot, &options),
+        false => View::open(store.clone(), &serving.snapshot, &options),
     };
     opened.context("Open the snapshot")
+}
+
+/// Reads ahead what an earlier mount needed, when there is a folder for that.
+fn foresee(serving: &Serving, store: &Store, view: &View) -> Option<Foreseeing> {
+    let folder = serving.traces.as_deref().filter(|_| !serving.memory)?;
+    let options = ForeseeOptions {
+        most_bytes: serving.prefetch_bytes,
+        ahead_bytes: serving.cache_bytes / FORESEEN_SHARE,
+        bytes_per_second: serving.prefetch_rate,
+    };
+    let folder = TraceFolder::new(folder);
+    Some(Foreseeing::begin(store, view.manifest(), folder, options))
 }
 
 fn options(serving: &Serving, pulse: Option<PathBuf>) -> ServeOptions {

@@ -97,6 +97,16 @@ struct Serving {
     /// The folder of the keys that encrypted memory takes.
     #[arg(long, default_value = "/etc/snapshotd/keys")]
     keys: PathBuf,
+    /// The folder of traces: what an earlier mount needed first is read ahead, and what this one needs is noted. Without it
+    /// neither is done.
+    #[arg(long)]
+    traces: Option<PathBuf>,
+    /// Most bytes that are read ahead because of a trace, and that are noted.
+    #[arg(long, default_value_t = 64 << 20)]
+    prefetch_bytes: u64,
+    /// Most bytes a second that reading ahead because of a trace asks the disk for.
+    #[arg(long, default_value_t = 256 << 20)]
+    prefetch_rate: u64,
 }
 
 fn main() -> ExitCode {

@@ -10,8 +10,8 @@
 use std::{path::Path, time::Duration};
 
 use snap_store::{
-    Content, ContentReader, ContentSource, DeviceNumber, KeyFolder, LinkTable, Located, Manifest,
-    Meta, Node, SnapshotId, Store, Timestamp, TreeReader, TreeRef,
+    Content, ContentReader, ContentSource, DeviceNumber, Digest, ForesightStats, KeyFolder,
+    LinkTable, Located, Manifest, Meta, Node, SnapshotId, Store, Timestamp, TreeReader, TreeRef,
 };
 
 mod bytes;
@@ -217,6 +217,18 @@ impl View {
         &self.manifest.id
     }
 
+    /// What the snapshot is.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// How well what was needed had been foreseen.
+    #[must_use]
+    pub fn foresight(&self) -> ForesightStats {
+        self.source.store().foresight()
+    }
+
     /// The folder of the store it reads from.
     #[must_use]
     pub fn root(&self) -> &Path {
@@ -270,16 +282,24 @@ impl View {
     /// # Errors
     /// [`Error::IsADirectory`], [`Error::NotAFile`], [`Error::Stale`], [`Error::Store`].
     pub fn read(&self, number: Number, offset: u64, size: u32) -> Result<Bytes> {
-        let (length, content) = file(&self.node(number)?)?;
+        let node = self.node(number)?;
+        let (length, content) = file(&node)?;
         let wanted = offset.min(length)..offset.saturating_add(u64::from(size)).min(length);
         if wanted.is_empty() {
             return Ok(Bytes::empty());
         }
         match content {
             Content::Hole => Ok(Bytes::zeros(wanted.end - wanted.start)),
-            Content::Chunk(digest) => Bytes::of_chunk(&self.source, &digest, length, wanted),
+            Content::Chunk(digest) => {
+                if wanted.start == 0 {
+                    let chunk_at = |position| self.small_file_at(position);
+                    self.read_ahead.note_small(node.position, chunk_at);
+                }
+                Bytes::of_chunk(&self.source, &digest, length, wanted)
+            }
             Content::List(_) | Content::SparseList(_) => {
                 let reader = ContentReader::new(self.source.clone(), content, length);
+                self.read_ahead.share(&reader, &wanted);
                 self.read_ahead.note(number, &reader, &wanted);
                 Bytes::of_list(&reader, wanted)
             }
@@ -376,6 +396,17 @@ impl View {
                 path + "/" + &name.escape_ascii().to_string()
             }),
             Err(_) => format!("the node at position {position}"),
+        }
+    }
+
+    /// The chunk of a small file that was seen lately.
+    fn small_file_at(&self, position: u64) -> Option<Digest> {
+        match self.nodes.get(position)?.entry.node {
+            Node::File {
+                content: Content::Chunk(digest),
+                ..
+            } => Some(digest),
+            _ => None,
         }
     }
 

@@ -6,7 +6,7 @@
 
 mod host;
 
-use std::{fmt, io::ErrorKind, path::Path, sync::Arc};
+use std::{fmt, io::ErrorKind, ops::Range, path::Path, sync::Arc};
 
 use crate::error::{Error, Result};
 
@@ -59,6 +59,10 @@ pub(crate) trait Source: fmt::Debug + Send + Sync {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize>;
     /// True when it has lost its name: its space comes back once it is closed.
     fn is_removed(&self) -> Result<bool>;
+    /// Asks the system to read a part of the file soon, without waiting for it.
+    fn expect(&self, _part: Range<u64>) {}
+    /// The same of what lies around an offset; at little cost when that was done just now.
+    fn expect_around(&self, _offset: u64) {}
     /// Tells the system that it need not keep what it has read of the file in memory.
     fn forget_pages(&self) {}
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::{
     Digest, EntryName, LinkTable, Manifest, Meta, Namespace, PackId, Reference, SnapshotId,
-    SnapshotName,
+    SnapshotName, Trace,
     collect::tombstones,
     disk::Source,
     entry::Entry,
@@ -125,6 +125,17 @@ pub fn keys(bytes: &[u8]) {
     crate::seal::fuzz::keys(bytes);
 }
 
+/// What a mount is expected to need; what is decoded is encoded to the same bytes.
+pub fn trace(bytes: &[u8]) {
+    let mut sealed = bytes.to_vec();
+    seal_end(&mut sealed);
+    for bytes in [bytes, &sealed] {
+        if let Some(trace) = Trace::decode(bytes) {
+            assert_eq!(trace.encode(), bytes);
+        }
+    }
+}
+
 /// Ids, names and references; what parses is shown as it parses again.
 pub fn names(bytes: &[u8]) {
     let _name = EntryName::new(bytes);
@@ -240,6 +251,7 @@ mod tests {
         run("manifest", super::manifest);
         run("link_table", super::link_table);
         run("tombstones", super::tombstones);
+        run("trace", super::trace);
         run("names", super::names);
         run("sealed", super::sealed);
         run("keys", super::keys);

@@ -98,6 +98,17 @@ impl Index {
         }
     }
 
+    /// Asks the system to read the segments, as long as they are not larger than `most` bytes together.
+    pub(crate) fn expect(&self, most: u64) {
+        let mut left = most;
+        for segment in self.view().segments() {
+            if let Some(rest) = left.checked_sub(segment.file_bytes()) {
+                segment.expect();
+                left = rest;
+            }
+        }
+    }
+
     /// Looks again on disk for what a writer has published since.
     pub(crate) fn refresh(&self) -> Result<()> {
         self.replace_view(View::refreshed)

@@ -39,6 +39,7 @@ mod repair;
 mod retention;
 mod seal;
 mod store;
+mod trace;
 mod tree;
 
 pub use catalogue::{
@@ -70,5 +71,6 @@ pub use progress::{Progress, Silent};
 pub use repair::{ChunkKind, Flaw, PackFlaw, Salvage, Survey, TakeChunk, Wanted, recut};
 pub use retention::{Dated, KeepRule, KeepRules};
 pub use seal::{ContentSource, KeyFolder, Seal, SealKey};
-pub use store::{Access, Store, StoreStats};
+pub use store::{Access, ForesightStats, Store, StoreStats};
+pub use trace::{Expected, RecordLimits, Recorder, Seen, Trace};
 pub use tree::{Leaf, Located, TreeReader, TreeWriter};

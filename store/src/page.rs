@@ -37,7 +37,7 @@ pub trait PageSource: Send + Sync {
 
 impl PageSource for Store {
     fn page(&self, digest: &Digest) -> Result<ChunkBytes> {
-        self.get_cached(digest)
+        self.get_cached_near(digest)
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod cache;
 mod chunks;
+mod foresight;
 pub(crate) mod format;
 mod latch;
 mod places;
@@ -20,6 +21,7 @@ use std::{
 };
 
 pub(crate) use cache::ChunkCache;
+pub use foresight::ForesightStats;
 pub(crate) use publish::SYNC_EACH;
 
 use crate::{
@@ -33,7 +35,7 @@ use crate::{
     manifest::Manifest,
     pack::PackFiles,
     progress::Progress,
-    store::latch::Latch,
+    store::{foresight::Foresight, latch::Latch},
 };
 
 /// No manifest is larger; one that is, is not read.
@@ -73,6 +75,7 @@ struct Inner {
     index: Index,
     packs: PackFiles,
     cache: ChunkCache,
+    foresight: Foresight,
     latch: Latch,
     /// Held by the draft that is being published: one at a time.
     turn: Mutex<()>,
@@ -117,6 +120,7 @@ impl Store {
                 index,
                 packs: PackFiles::new(),
                 cache: ChunkCache::new(),
+                foresight: Foresight::default(),
                 latch: Latch::default(),
                 turn: Mutex::new(()),
                 collector,

@@ -248,6 +248,11 @@ fn mounts(figures: &Figures) -> String {
             row(&format!("random-{heat}"), ""),
         ));
         if heat == "cold" {
+            // The second start of programs: ours alone learns.
+            lines.extend(STEPS[3..7].iter().map(|(step, title)| {
+                let places = row(&format!("{step}-learned"), "");
+                (format!("{title}, the second time"), places)
+            }));
             let sizes: Vec<&str> = figures
                 .iter()
                 .filter(|(key, _)| key.case == "first-ls")

@@ -258,6 +258,7 @@ fn render_mounts(status: &Status) -> String {
                 mount.users.to_string(),
                 mount.restarts.to_string(),
                 mount.in_flight.to_string(),
+                foreseen(mount),
                 trouble(mount),
             ]
         })
@@ -269,6 +270,7 @@ fn render_mounts(status: &Status) -> String {
             "USERS",
             "RESTARTS",
             "IN FLIGHT",
+            "READ AHEAD",
             "TROUBLE",
         ],
         &rows,
@@ -276,6 +278,20 @@ fn render_mounts(status: &Status) -> String {
     );
     text.push_str(&render_slow_requests(status));
     text
+}
+
+/// What was read ahead of need, and how much of what was needed that was.
+fn foreseen(mount: &MountStatus) -> String {
+    let needed = mount.met_bytes + mount.late_bytes;
+    match mount.foreseen_bytes {
+        0 => "-".to_owned(),
+        bytes => format!(
+            "{}; {} of {} needed",
+            size(bytes),
+            size(mount.met_bytes),
+            size(needed)
+        ),
+    }
 }
 
 /// What is wrong with a mount, if anything is.

@@ -261,6 +261,32 @@ pub(crate) fn restored() -> Restored {
     }
 }
 
+fn mount_status() -> MountStatus {
+    MountStatus {
+        snapshot: ID.to_owned(),
+        server_pid: Some(88),
+        users: 2,
+        restarts: 3,
+        failure: None,
+        lingers: true,
+        in_flight: 5,
+        refused: 2,
+        lost_threads: 1,
+        foreseen_bytes: 9 << 20,
+        met_bytes: 6 << 20,
+        late_bytes: 2 << 20,
+        requests: vec![RequestInFlight {
+            kind: "read".to_owned(),
+            node: 7,
+            path: Some("/data".to_owned()),
+            offset: 4096,
+            size: 131_072,
+            age_ms: 2345,
+            refused: false,
+        }],
+    }
+}
+
 pub(crate) fn status() -> Status {
     Status {
         version: "9.9.9".to_owned(),
@@ -275,26 +301,7 @@ pub(crate) fn status() -> Status {
         store_bytes: 6 << 20,
         free_bytes: 7 << 30,
         running_jobs: 1,
-        mounts: vec![MountStatus {
-            snapshot: ID.to_owned(),
-            server_pid: Some(88),
-            users: 2,
-            restarts: 3,
-            failure: None,
-            lingers: true,
-            in_flight: 5,
-            refused: 2,
-            lost_threads: 1,
-            requests: vec![RequestInFlight {
-                kind: "read".to_owned(),
-                node: 7,
-                path: Some("/data".to_owned()),
-                offset: 4096,
-                size: 131_072,
-                age_ms: 2345,
-                refused: false,
-            }],
-        }],
+        mounts: vec![mount_status()],
         next_expiry_at: None,
         backup: BackupStatus {
             kept: 7,

@@ -40,7 +40,7 @@ impl Key {
     }
 }
 
-pub(super) const KEYS: [Key; 31] = [
+pub(super) const KEYS: [Key; 33] = [
     Key {
         name: "root",
         about: "Folder of the store, the catalogue and the writable layers of restored containers",
@@ -194,6 +194,22 @@ pub(super) const KEYS: [Key; 31] = [
         about: "Requests each mount server answers at once; more while some of them hang",
         get: |config| config.mount_threads.to_string(),
         set: |config, value| values::count(value, 1..=64).map(|count| config.mount_threads = count),
+    },
+    Key {
+        name: "prefetch_bytes",
+        about: "Most bytes a mount reads ahead because an earlier one needed them; 0 for neither reading ahead nor noting it",
+        get: |config| values::size_text(config.prefetch_bytes),
+        set: |config, value| {
+            values::size(value, 0..=1 << 30).map(|size| config.prefetch_bytes = size)
+        },
+    },
+    Key {
+        name: "prefetch_rate",
+        about: "Most bytes a second that this asks the disk for",
+        get: |config| values::size_text(config.prefetch_rate),
+        set: |config, value| {
+            values::size(value, 1 << 20..=1 << 40).map(|size| config.prefetch_rate = size)
+        },
     },
     Key {
         name: "read_deadline",

@@ -68,6 +68,8 @@ fn values_out_of_range_are_refused() {
         ("--expiry-interval", "0s"),
         ("--mount-cache-bytes", "64KB"),
         ("--mount-cache-bytes", "1KiB"),
+        ("--prefetch-bytes", "2GiB"),
+        ("--prefetch-rate", "0"),
         ("--reserve-bytes", "99999999999999999TiB"),
         ("--reserve-bytes", "-1"),
         ("--snapshots-per-namespace", "0"),

@@ -76,6 +76,9 @@ pub(super) struct Places {
     pub(super) cache_bytes: u64,
     pub(super) threads: usize,
     pub(super) read_deadline: Duration,
+    /// What a mount reads ahead; 0 for no traces.
+    pub(super) prefetch_bytes: u64,
+    pub(super) prefetch_rate: u64,
     /// Held while a holder is started, so that there is one.
     pub(super) starting_holder: tokio::sync::Mutex<()>,
     /// Where the end of a server is reported that nobody told to end.
@@ -93,6 +96,8 @@ impl Places {
             cache_bytes: config.mount_cache_bytes,
             threads: config.mount_threads,
             read_deadline: config.read_deadline,
+            prefetch_bytes: config.prefetch_bytes,
+            prefetch_rate: config.prefetch_rate,
             starting_holder: tokio::sync::Mutex::default(),
             deaths,
             slots: Slots::default(),

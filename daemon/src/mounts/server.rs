@@ -21,6 +21,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 use snap_api::{ErrorCode, ErrorReport};
+use snap_fs::traces::TraceFolder;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
@@ -191,8 +192,11 @@ pub(super) async fn start(
         .arg("--pulse")
         .arg(places.pulse(place))
         .stdin(Stdio::from(device));
-    if begin == Begin::Resuming {
-        command.arg("--resume");
+    match begin {
+        Begin::Resuming => {
+            command.arg("--resume");
+        }
+        Begin::Anew => foresee(&mut command, places),
     }
     let log = places.log(place);
     let (child, server) = start_ready(&mut command, &log).await?;
@@ -208,6 +212,17 @@ pub(super) async fn start(
         }
     });
     Ok(server)
+}
+
+/// Has the server read ahead what an earlier mount needed, and note what this one needs.
+fn foresee(command: &mut Command, places: &Places) {
+    if places.prefetch_bytes > 0 {
+        command
+            .arg("--traces")
+            .arg(TraceFolder::of_store(&places.root).path())
+            .args(["--prefetch-bytes", &places.prefetch_bytes.to_string()])
+            .args(["--prefetch-rate", &places.prefetch_rate.to_string()]);
+    }
 }
 
 /// Starts a server that nobody takes over, and waits for its `ready`.

@@ -99,11 +99,15 @@ impl Answers {
     /// How the server is.
     pub(super) fn pulse(&self, report: &CrewReport) -> Pulse {
         let listed = report.flights.iter().take(MAX_LISTED);
+        let foresight = self.view.foresight();
         Pulse {
             pid: std::process::id(),
             in_flight: report.flights.len() as u64,
             refused: report.refused,
             lost_threads: report.lost as u64,
+            foreseen_bytes: foresight.foreseen_bytes,
+            met_bytes: foresight.met_bytes,
+            late_bytes: foresight.late_bytes,
             requests: listed.map(|flight| self.in_flight(flight)).collect(),
         }
     }

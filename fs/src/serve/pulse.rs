@@ -32,6 +32,15 @@ pub struct Pulse {
     pub refused: u64,
     /// Threads that have not come back from a request that was refused.
     pub lost_threads: u64,
+    /// Bytes of chunks it has read ahead of need, because an earlier mount needed them.
+    #[serde(default)]
+    pub foreseen_bytes: u64,
+    /// Of these, needed since.
+    #[serde(default)]
+    pub met_bytes: u64,
+    /// Bytes of chunks it has read when they were needed.
+    #[serde(default)]
+    pub late_bytes: u64,
     /// The oldest requests in flight, oldest first.
     pub requests: Vec<InFlight>,
 }

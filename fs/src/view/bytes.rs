@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, Range};
 
-use snap_store::{ChunkBytes, ContentReader, ContentSource, Digest, PageSource};
+use snap_store::{ChunkBytes, ContentReader, ContentSource, Digest};
 
 use super::error::Result;
 
@@ -33,7 +33,7 @@ impl Bytes {
         length: u64,
         wanted: Range<u64>,
     ) -> Result<Self> {
-        let chunk = source.chunk(digest)?;
+        let chunk = source.chunk_near(digest)?;
         if chunk.len() as u64 != length {
             let corrupt = snap_store::Error::Corrupt {
                 what: "File",

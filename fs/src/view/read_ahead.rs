@@ -2,15 +2,21 @@
 //!
 //! A reader is taken for sequential when a read begins where the last one of the same file ended, give or take
 //! what the kernel sends out of order. The window then doubles with every step up to [`MAX_WINDOW_BYTES`].
+//! A large read is shared: the threads here decode it from its end on while the reader begins at its beginning.
+//! Who reads one small file after the other, in the order of the tree, is led too ([`walk`]).
 //! Everything here is a guess: a full queue drops it, an error is left for the reader to meet.
 
 use std::{collections::HashMap, ops::Range, sync::Mutex, thread};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use snap_store::{ContentReader, ContentSource, PageSource};
+use snap_store::{ChunkBytes, ContentReader, ContentSource, Digest, PageSource};
 use tracing::warn;
 
 use super::{Number, ViewOptions};
+
+mod walk;
+
+use walk::Walker;
 
 /// The first step ahead of a reader.
 const MIN_WINDOW_BYTES: u64 = 256 << 10;
@@ -18,6 +24,8 @@ const MIN_WINDOW_BYTES: u64 = 256 << 10;
 const MAX_WINDOW_BYTES: u64 = 4 << 20;
 /// How far the kernel's parallel reads may be out of order: one FUSE read.
 const DISORDER_BYTES: u64 = 1 << 20;
+/// A smaller read is not shared: waking another thread takes as long as decoding a chunk.
+const SHARED_BYTES: u64 = 256 << 10;
 /// Readers followed at once.
 const MAX_READERS: usize = 256;
 /// Steps waiting to be decoded.
@@ -26,7 +34,9 @@ const MAX_QUEUED: usize = 64;
 /// Follows readers and decodes ahead of them. Its threads end when it is dropped.
 #[derive(Debug)]
 pub(super) struct ReadAhead {
+    source: ContentSource,
     readers: Mutex<Readers>,
+    walker: Walker,
     queue: Option<Sender<Step>>,
     max_window: u64,
 }
@@ -49,11 +59,15 @@ struct Reader {
     last_used: u64,
 }
 
-/// A run of a file that is to be decoded.
+/// What is to be decoded.
 #[derive(Debug)]
-struct Step {
-    content: ContentReader<ContentSource>,
-    range: Range<u64>,
+enum Step {
+    /// A run of a file.
+    Run(ContentReader<ContentSource>, Range<u64>),
+    /// The rest of a read under way, which the disk was asked for.
+    Rest(Vec<Digest>),
+    /// Small files.
+    Files(Vec<Digest>),
 }
 
 impl ReadAhead {
@@ -71,7 +85,9 @@ impl ReadAhead {
             }
         }
         Self {
+            source: source.clone(),
             readers: Mutex::default(),
+            walker: Walker::default(),
             queue: (threads > 0).then_some(queue),
             max_window: MAX_WINDOW_BYTES.min(options.cache_bytes / 8),
         }
@@ -95,8 +111,37 @@ impl ReadAhead {
                 .advance(wanted, self.max_window)
         };
         if let Some(range) = range {
-            let content = content.clone();
-            let _ = queue.try_send(Step { content, range });
+            let _ = queue.try_send(Step::Run(content.clone(), range));
+        }
+    }
+
+    /// Has others help with a large read that has to be decoded now, and the disk asked for all of it at once.
+    pub(super) fn share(&self, content: &ContentReader<ContentSource>, wanted: &Range<u64>) {
+        let Some(queue) = &self.queue else { return };
+        let length = wanted.end - wanted.start;
+        if length < SHARED_BYTES {
+            return;
+        }
+        let mut chunks = content.chunks(wanted.start, length).unwrap_or_default();
+        chunks.retain(|chunk| !self.source.is_cached(chunk));
+        if chunks.len() > 1 {
+            self.source.store().expect(&chunks);
+            chunks.reverse();
+            let _ = queue.try_send(Step::Rest(chunks));
+        }
+    }
+
+    /// Notes that the small file at this position is being read. `chunk_at` knows the chunks of other small files, as far as they were
+    /// listed or looked up.
+    pub(super) fn note_small(&self, position: u64, chunk_at: impl Fn(u64) -> Option<Digest>) {
+        let Some(queue) = &self.queue else { return };
+        let Some(ahead) = self.walker.advance(position) else {
+            return;
+        };
+        let mut chunks: Vec<_> = ahead.filter_map(chunk_at).collect();
+        chunks.retain(|chunk| !self.source.is_cached(chunk));
+        if !chunks.is_empty() {
+            let _ = queue.try_send(Step::Files(chunks));
         }
     }
 }
@@ -147,13 +192,23 @@ impl Reader {
 }
 
 fn decode(source: &ContentSource, steps: &Receiver<Step>) {
-    for Step { content, range } in steps {
-        let Ok(chunks) = content.chunks(range.start, range.end - range.start) else {
-            continue;
-        };
-        for digest in chunks {
-            let _ = source.chunk(&digest);
+    for step in steps {
+        match step {
+            Step::Rest(chunks) => get_all(&chunks, |chunk| source.chunk(chunk)),
+            Step::Files(chunks) => get_all(&chunks, |chunk| source.chunk_near(chunk)),
+            Step::Run(content, range) => {
+                let chunks = content.chunks(range.start, range.end - range.start);
+                let chunks = chunks.unwrap_or_default();
+                source.store().expect(&chunks);
+                get_all(&chunks, |chunk| source.chunk(chunk));
+            }
         }
+    }
+}
+
+fn get_all(chunks: &[Digest], get: impl Fn(&Digest) -> snap_store::Result<ChunkBytes>) {
+    for chunk in chunks {
+        let _ = get(chunk);
     }
 }
 

@@ -75,6 +75,20 @@ impl Hanging {
         kill(Pid::from_raw(self.disk.0.id().cast_signed()), signal).unwrap();
     }
 
+    /// Stops the disk, with none of its packs in the kernel's memory: what lies beside a small file was asked for with it.
+    fn hang(&self) {
+        let packs = self.mounted.top().join("disk/packs");
+        for folder in fs::read_dir(packs).unwrap() {
+            for pack in fs::read_dir(folder.unwrap().path()).unwrap() {
+                let path = pack.unwrap().path();
+                // Read whole, so that nothing is under way when it is forgotten.
+                fs::read(&path).unwrap();
+                fadvise(File::open(path).unwrap(), 0, None, Advice::DontNeed).unwrap();
+            }
+        }
+        self.signal_disk(Signal::SIGSTOP);
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.mounted.point().join(name)
     }
@@ -130,7 +144,7 @@ impl Drop for Hanging {
 fn reads_of_a_disk_that_hangs_fail_after_the_deadline_and_others_are_served() {
     let hanging = Hanging::new("500");
     assert_eq!(hanging.other(), OTHER);
-    hanging.signal_disk(Signal::SIGSTOP);
+    hanging.hang();
     for reader in hanging.readers() {
         let error = reader.join().unwrap().unwrap_err();
         assert_eq!(error.raw_os_error(), Some(nix::libc::EIO));
@@ -161,7 +175,7 @@ fn reads_of_a_disk_that_hangs_fail_after_the_deadline_and_others_are_served() {
 fn what_is_in_flight_is_told_while_the_disk_hangs() {
     let hanging = Hanging::new("3600000");
     assert_eq!(hanging.other(), OTHER);
-    hanging.signal_disk(Signal::SIGSTOP);
+    hanging.hang();
     let readers = hanging.readers();
     let shown = wait_for("requests to be shown", FEW_SECONDS, || {
         let requests = hanging.pulse().requests;

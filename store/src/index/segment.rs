@@ -141,6 +141,16 @@ impl Segment {
         self.trailer.rows
     }
 
+    /// Length of its file.
+    pub(super) fn file_bytes(&self) -> u64 {
+        self.trailer.file_bytes()
+    }
+
+    /// Asks the system to read all of it soon.
+    pub(super) fn expect(&self) {
+        self.file.expect(0..self.file_bytes());
+    }
+
     /// Where the chunk is, if a pack that is still there has it.
     pub(crate) fn lookup(&self, digest: &Digest) -> Result<Option<Location>> {
         Ok(self.find(digest)?.map(|(_, location)| location))

@@ -58,6 +58,23 @@ impl ContentSource {
         }
     }
 
+    /// A chunk whose neighbours in the pack are likely to be needed next ([`Store::get_cached_near`]).
+    pub fn chunk_near(&self, digest: &Digest) -> Result<ChunkBytes> {
+        match &self.opened {
+            None => self.store.get_cached_near(digest),
+            Some(_) => self.chunk(digest),
+        }
+    }
+
+    /// True when the chunk is decoded, and opened, already.
+    #[must_use]
+    pub fn is_cached(&self, digest: &Digest) -> bool {
+        match &self.opened {
+            None => self.store.is_cached(digest),
+            Some(opened) => opened.chunks.has(digest),
+        }
+    }
+
     /// The store.
     #[must_use]
     pub fn store(&self) -> &Store {
@@ -67,15 +84,16 @@ impl ContentSource {
 
 impl PageSource for ContentSource {
     fn page(&self, digest: &Digest) -> Result<ChunkBytes> {
-        self.store.get_cached(digest)
+        self.store.get_cached_near(digest)
     }
 
     fn chunk(&self, digest: &Digest) -> Result<ChunkBytes> {
         match &self.opened {
             None => self.store.get_cached(digest),
-            Some(opened) => opened
-                .chunks
-                .get(digest, || opened.key.open(digest, &self.store.get(digest)?)),
+            Some(opened) => {
+                let open = || opened.key.open(digest, &self.store.get(digest)?);
+                opened.chunks.get(digest, open).map(|(raw, _)| raw)
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Store, not_found};
+use super::{Store, cache::Whence, not_found};
 use crate::{
     disk::{Source, is_absent},
     error::{Error, Result},
@@ -16,10 +16,25 @@ use crate::{
 /// How often a chunk is looked for anew because the pack it was in has been rewritten meanwhile.
 const PLACE_ATTEMPTS: u32 = 16;
 
+/// What else the disk is asked for when a chunk is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Around {
+    Nothing,
+    /// What lies around it in its pack.
+    Neighbours,
+}
+
 impl Store {
     /// The raw bytes of a published chunk, verified against its digest; decoded afresh at every call.
     pub fn get(&self, digest: &Digest) -> Result<Vec<u8>> {
+        self.fetch(digest, Around::Nothing)
+    }
+
+    fn fetch(&self, digest: &Digest, around: Around) -> Result<Vec<u8>> {
         let (location, file) = self.place(digest)?;
+        if around == Around::Neighbours {
+            file.expect_around(u64::from(location.frame.offset));
+        }
         if let Ok(raw) = unframe(&*file, &location.frame, digest, &location.pack) {
             return Ok(raw);
         }
@@ -35,7 +50,28 @@ impl Store {
 
     /// The same through the bounded cache: decoded once whoever waits.
     pub fn get_cached(&self, digest: &Digest) -> Result<ChunkBytes> {
-        self.inner.cache.get(digest, || self.get(digest))
+        self.get_noted(digest, Around::Nothing)
+    }
+
+    /// The same of a chunk whose neighbours in the pack are likely to be needed next, as those of pages and small files are: the disk is
+    /// asked for them too.
+    pub fn get_cached_near(&self, digest: &Digest) -> Result<ChunkBytes> {
+        self.get_noted(digest, Around::Neighbours)
+    }
+
+    fn get_noted(&self, digest: &Digest, around: Around) -> Result<ChunkBytes> {
+        let read = || self.fetch(digest, around);
+        let (raw, whence) = self.inner.cache.get(digest, read)?;
+        if whence != Whence::Kept {
+            self.inner.foresight.needed(digest, raw.len(), whence);
+        }
+        Ok(raw)
+    }
+
+    /// True when the chunk is decoded already.
+    #[must_use]
+    pub fn is_cached(&self, digest: &Digest) -> bool {
+        self.inner.cache.has(digest)
     }
 
     /// Limits the decoded-chunk cache to this many bytes; 64 MiB unless set.
@@ -93,7 +129,7 @@ impl Store {
         unframe(&*file, &location.frame, digest, &location.pack)
     }
 
-    fn open_pack(&self, location: &Location) -> Result<Arc<dyn Source>> {
+    pub(super) fn open_pack(&self, location: &Location) -> Result<Arc<dyn Source>> {
         let path = layout::pack(&location.pack);
         self.inner
             .packs
