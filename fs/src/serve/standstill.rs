@@ -13,7 +13,7 @@ use tracing::error;
 enum State {
     /// It waits for another thread.
     Waits,
-    /// It waits for somebody from outside: the kernel with a request, a caller.
+    /// It waits for somebody from outside: the kernel with a request, a caller; or for its time to come. Nobody sleeps who answers a request.
     Idle,
     /// Anything else, or not known: it may help the others on.
     Busy,
@@ -56,7 +56,9 @@ fn state(call: &str, is_device: impl Fn(u64) -> bool) -> State {
     let first = words.next().and_then(hexadecimal);
     match (number, first) {
         (Some(libc::SYS_futex), _) => State::Waits,
-        (Some(libc::SYS_accept4), _) => State::Idle,
+        (Some(libc::SYS_accept4 | libc::SYS_nanosleep | libc::SYS_clock_nanosleep), _) => {
+            State::Idle
+        }
         (Some(libc::SYS_read), Some(descriptor)) if is_device(descriptor) => State::Idle,
         _ => State::Busy,
     }
@@ -90,6 +92,23 @@ mod tests {
         assert_eq!(of(libc::SYS_futex, 0x7f00), State::Waits);
         assert_eq!(of(libc::SYS_read, 3), State::Idle);
         assert_eq!(of(libc::SYS_accept4, 5), State::Idle);
+    }
+
+    /// The threads that do something now and then sleep in between; for as long as they counted as busy, no server ever found itself
+    /// standing still.
+    #[test]
+    fn who_sleeps_is_idle() {
+        for call in [libc::SYS_nanosleep, libc::SYS_clock_nanosleep] {
+            assert_eq!(of(call, 0), State::Idle);
+        }
+        std::thread::spawn(|| std::thread::sleep(std::time::Duration::from_secs(600)));
+        let (stop, told) = std::sync::mpsc::channel::<()>();
+        let waiting = std::thread::spawn(move || told.recv());
+        while !stands_still() {
+            std::thread::yield_now();
+        }
+        drop(stop);
+        assert!(waiting.join().unwrap().is_err());
     }
 
     #[test]
