@@ -10,7 +10,7 @@ use snap_api::{Created, ErrorCode, ErrorReport, MemoryWish};
 use snap_fs::capture::{CapturedTree, Exclude};
 use snap_store::{
     Draft, DraftStats, Manifest, Memory, Namespace, Origin, Progress, SnapshotId, SnapshotName,
-    SnapshotRecord, SnapshotState, VOLUME_LABEL,
+    SnapshotRecord, VOLUME_LABEL,
 };
 use tracing::{info, warn};
 
@@ -382,29 +382,17 @@ async fn commit(
 fn creating(plan: &CreatePlan, subject: &Subject) -> SnapshotRecord {
     let image = subject.config.as_ref().map(|config| config.image.clone());
     SnapshotRecord {
-        id: plan.id,
-        namespace: plan.namespace.clone(),
-        state: SnapshotState::Creating,
-        reason: None,
-        names: Vec::new(),
-        immutable: Vec::new(),
-        versions: Vec::new(),
-        is_pinned: false,
         labels: plan.labels.clone(),
-        source: subject.source.clone(),
         is_container: subject.config.is_some(),
         image: image.filter(|image| !image.is_empty()),
-        created_at: clock::now(),
         expires_at: plan.expires_at,
         unused_seconds: plan.unused_seconds,
-        unused_since: None,
-        is_used: false,
-        last_used_at: None,
-        nodes: 0,
-        logical_bytes: 0,
-        stored_bytes: 0,
-        pause_us: 0,
-        memory: None,
+        ..SnapshotRecord::creating(
+            plan.id,
+            plan.namespace.clone(),
+            subject.source.clone(),
+            clock::now(),
+        )
     }
 }
 

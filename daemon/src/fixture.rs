@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
 
 use snap_store::{
     ContainerConfig, Draft, Entry, EntryName, HostFacts, LinkTable, Manifest, Meta, Node, Origin,
-    SnapshotId, SnapshotRecord, SnapshotState, TreeRef, TreeWriter,
+    SnapshotId, SnapshotRecord, TreeRef, TreeWriter,
 };
 use tempfile::TempDir;
 
@@ -64,29 +64,13 @@ fn commit(
     fill: impl FnOnce(&Draft) -> TreeRef,
 ) -> Manifest {
     let record = SnapshotRecord {
-        id: SnapshotId::random(),
-        namespace: "default".parse().unwrap(),
-        state: SnapshotState::Creating,
-        reason: None,
-        names: Vec::new(),
-        immutable: Vec::new(),
-        versions: Vec::new(),
-        is_pinned: false,
-        labels: BTreeMap::new(),
-        source: "/srv".to_owned(),
-        is_container: false,
-        image: None,
-        created_at: 1000,
         expires_at,
-        unused_seconds: None,
-        unused_since: None,
-        is_used: false,
-        last_used_at: None,
-        nodes: 0,
-        logical_bytes: 0,
-        stored_bytes: 0,
-        pause_us: 0,
-        memory: None,
+        ..SnapshotRecord::creating(
+            SnapshotId::random(),
+            "default".parse().unwrap(),
+            "/srv".to_owned(),
+            1000,
+        )
     };
     host.catalogue.insert(&record, 100).unwrap();
     let draft = host.store.begin(record.id).unwrap();

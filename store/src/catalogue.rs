@@ -191,6 +191,36 @@ impl MemoryMark {
 }
 
 impl SnapshotRecord {
+    /// A snapshot that is being made of `source` since `created_at`, in seconds since 1970; of the rest nothing is known yet.
+    #[must_use]
+    pub fn creating(id: SnapshotId, namespace: Namespace, source: String, created_at: i64) -> Self {
+        Self {
+            id,
+            namespace,
+            state: SnapshotState::Creating,
+            reason: None,
+            names: Vec::new(),
+            immutable: Vec::new(),
+            versions: Vec::new(),
+            is_pinned: false,
+            labels: BTreeMap::new(),
+            source,
+            is_container: false,
+            image: None,
+            created_at,
+            expires_at: None,
+            unused_seconds: None,
+            unused_since: None,
+            is_used: false,
+            last_used_at: None,
+            nodes: 0,
+            logical_bytes: 0,
+            stored_bytes: 0,
+            pause_us: 0,
+            memory: None,
+        }
+    }
+
     /// When it expires as things are, in seconds since 1970, and why then; pins are not looked at. What is used is not unused.
     #[must_use]
     pub fn expiry(&self) -> Option<(i64, ExpiryCause)> {

@@ -295,29 +295,16 @@ fn manifest(plan: &PutPlan, base: &Base, tree: CapturedTree) -> Manifest {
 /// The row that says that the version is being made.
 fn creating(plan: &PutPlan, base: &SnapshotRecord) -> SnapshotRecord {
     SnapshotRecord {
-        id: plan.id,
-        namespace: plan.namespace.clone(),
-        state: SnapshotState::Creating,
-        reason: None,
-        names: Vec::new(),
-        immutable: Vec::new(),
-        versions: Vec::new(),
-        is_pinned: false,
         labels: labels(base),
-        source: base.source.clone(),
         is_container: base.is_container,
         image: base.image.clone(),
-        created_at: clock::now(),
         expires_at: plan.expires_at,
-        unused_seconds: None,
-        unused_since: None,
-        is_used: false,
-        last_used_at: None,
-        nodes: 0,
-        logical_bytes: 0,
-        stored_bytes: 0,
-        pause_us: 0,
-        memory: None,
+        ..SnapshotRecord::creating(
+            plan.id,
+            plan.namespace.clone(),
+            base.source.clone(),
+            clock::now(),
+        )
     }
 }
 

@@ -2,8 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use snap_store::{
-    Draft, Entry, EntryName, HostFacts, LinkGroup, LinkTable, Meta, Origin, Silent, TreeWriter,
-    Xattr,
+    Draft, Entry, EntryName, HostFacts, LinkGroup, LinkTable, Meta, Origin, Silent, Timestamp,
+    TreeRef, TreeWriter, Xattr,
 };
 
 use super::*;

@@ -309,29 +309,22 @@ fn described(manifest: &Manifest) -> SnapshotRecord {
         ),
     };
     SnapshotRecord {
-        id: manifest.id,
-        namespace: manifest.namespace.clone(),
         state: SnapshotState::Active,
-        reason: None,
-        names: Vec::new(),
-        immutable: Vec::new(),
-        versions: Vec::new(),
-        is_pinned: false,
         labels: manifest.labels.clone(),
-        source,
         is_container: matches!(manifest.origin, Origin::Container(_)),
         image,
-        created_at: manifest.created_at,
         expires_at: manifest.expires_at,
-        unused_seconds: None,
-        unused_since: None,
-        is_used: false,
-        last_used_at: None,
         nodes: manifest.root.nodes,
         logical_bytes: manifest.logical_bytes,
         stored_bytes: manifest.stored_bytes,
         pause_us: manifest.pause_us,
         memory: MemoryMark::of(manifest),
+        ..SnapshotRecord::creating(
+            manifest.id,
+            manifest.namespace.clone(),
+            source,
+            manifest.created_at,
+        )
     }
 }
 

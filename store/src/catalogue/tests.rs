@@ -53,29 +53,9 @@ fn namespace() -> Namespace {
 
 fn record(id: SnapshotId, created_at: i64) -> SnapshotRecord {
     SnapshotRecord {
-        id,
-        namespace: namespace(),
-        state: SnapshotState::Creating,
-        reason: None,
-        names: Vec::new(),
-        immutable: Vec::new(),
-        versions: Vec::new(),
-        is_pinned: false,
         labels: BTreeMap::from([("team".to_owned(), "blue \"and\" \0 red".to_owned())]),
-        source: "web".to_owned(),
-        is_container: false,
-        image: None,
-        created_at,
         expires_at: Some(created_at + 100),
-        unused_seconds: None,
-        unused_since: None,
-        is_used: false,
-        last_used_at: None,
-        nodes: 0,
-        logical_bytes: 0,
-        stored_bytes: 0,
-        pause_us: 0,
-        memory: None,
+        ..SnapshotRecord::creating(id, namespace(), "web".to_owned(), created_at)
     }
 }
 

@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, fs, os::unix::fs::symlink};
+use std::{fs, os::unix::fs::symlink};
 
 use snap_store::SnapshotId;
 
@@ -6,29 +6,16 @@ use super::*;
 
 fn captured(source: &str, pause_us: u64, memory: Option<u64>) -> SnapshotRecord {
     SnapshotRecord {
-        source: source.to_owned(),
         is_container: true,
         state: SnapshotState::Active,
         pause_us,
         memory: memory.map(MemoryMark::Captured),
-        id: SnapshotId::random(),
-        namespace: "default".parse().unwrap(),
-        reason: None,
-        names: Vec::new(),
-        immutable: Vec::new(),
-        versions: Vec::new(),
-        is_pinned: false,
-        labels: BTreeMap::new(),
-        image: None,
-        created_at: 0,
-        expires_at: None,
-        unused_seconds: None,
-        unused_since: None,
-        is_used: false,
-        last_used_at: None,
-        nodes: 0,
-        logical_bytes: 0,
-        stored_bytes: 0,
+        ..SnapshotRecord::creating(
+            SnapshotId::random(),
+            "default".parse().unwrap(),
+            source.to_owned(),
+            0,
+        )
     }
 }
 

@@ -8,29 +8,22 @@ const DAY: i64 = 24 * 60 * 60;
 
 fn record() -> SnapshotRecord {
     SnapshotRecord {
-        id: SnapshotId::from_bytes([7; 16]),
-        namespace: "default".parse().unwrap(),
         state: SnapshotState::Active,
-        reason: None,
         names: vec!["team/web:latest".parse().unwrap()],
-        immutable: Vec::new(),
         versions: vec!["team/web:12".parse().unwrap()],
-        is_pinned: false,
         labels: BTreeMap::from([("branch".to_owned(), "main=x".to_owned())]),
-        source: "web-1".to_owned(),
         is_container: true,
         image: Some("docker.io/library/debian:bookworm".to_owned()),
-        created_at: NOW - 3 * DAY,
         expires_at: Some(NOW + DAY),
-        unused_seconds: None,
-        unused_since: None,
-        is_used: false,
-        last_used_at: None,
         nodes: 1,
         logical_bytes: 3 << 30,
         stored_bytes: 5 << 20,
-        pause_us: 0,
-        memory: None,
+        ..SnapshotRecord::creating(
+            SnapshotId::from_bytes([7; 16]),
+            "default".parse().unwrap(),
+            "web-1".to_owned(),
+            NOW - 3 * DAY,
+        )
     }
 }
 

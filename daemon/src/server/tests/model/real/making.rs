@@ -6,9 +6,7 @@ use serde_json::{Value, json};
 use snap_api::{
     CreateRequest, CreateSource as WireSource, JobOutcome, ListRequest, SnapshotView, WirePath,
 };
-use snap_store::{
-    ContainerConfig, HostFacts, LinkTable, Manifest, Meta, Origin, SnapshotRecord, SnapshotState,
-};
+use snap_store::{ContainerConfig, HostFacts, LinkTable, Manifest, Meta, Origin, SnapshotRecord};
 
 use super::{
     super::{
@@ -229,28 +227,16 @@ fn origin(creation: &Creation) -> Origin {
 fn record(plan: &CreatePlan, creation: &Creation) -> SnapshotRecord {
     let is_container = !creation.source.starts_with('/');
     SnapshotRecord {
-        id: plan.id,
-        namespace: plan.namespace.clone(),
-        state: SnapshotState::Creating,
-        reason: None,
-        names: Vec::new(),
-        immutable: Vec::new(),
-        versions: Vec::new(),
-        is_pinned: false,
         labels: plan.labels.clone(),
-        source: creation.source.clone(),
         is_container,
         image: is_container.then(|| "busybox".to_owned()),
-        created_at: clock::now(),
         expires_at: plan.expires_at,
         unused_seconds: plan.unused_seconds,
-        unused_since: None,
-        is_used: false,
-        last_used_at: None,
-        nodes: 0,
-        logical_bytes: 0,
-        stored_bytes: 0,
-        pause_us: 0,
-        memory: None,
+        ..SnapshotRecord::creating(
+            plan.id,
+            plan.namespace.clone(),
+            creation.source.clone(),
+            clock::now(),
+        )
     }
 }
