@@ -1,10 +1,19 @@
 //! Bytes of a file on their way to a reader: part of a shared chunk where that is possible, a copy where not.
 
-use std::ops::{Deref, Range};
+use std::{
+    cell::Cell,
+    mem,
+    ops::{Deref, Range},
+};
 
 use snap_store::{ChunkBytes, ContentReader, ContentSource, Digest};
 
 use super::error::Result;
+
+thread_local! {
+    /// What the last answer was gathered in.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// Bytes that are read through `Deref`.
 #[derive(Clone, Debug)]
@@ -49,18 +58,28 @@ impl Bytes {
         Ok(Self(Source::Shared(chunk, range)))
     }
 
-    /// Part of a file of many chunks.
+    /// Part of a file of many chunks, in a buffer that the thread keeps: fresh memory for each read would cost as much as the copy.
     pub(super) fn of_list(
         reader: &ContentReader<ContentSource>,
         wanted: Range<u64>,
     ) -> Result<Self> {
-        let mut buffer = Vec::new();
+        let mut buffer = BUFFER.take();
         reader.read_into(
             wanted.start,
             (wanted.end - wanted.start) as usize,
             &mut buffer,
         )?;
         Ok(Self(Source::Owned(buffer)))
+    }
+}
+
+impl Drop for Bytes {
+    fn drop(&mut self) {
+        if let Source::Owned(buffer) = &mut self.0 {
+            let mut buffer = mem::take(buffer);
+            buffer.clear();
+            BUFFER.set(buffer);
+        }
     }
 }
 

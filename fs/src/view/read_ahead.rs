@@ -3,6 +3,7 @@
 //! A reader is taken for sequential when a read begins where the last one of the same file ended, give or take
 //! what the kernel sends out of order. The window then doubles with every step up to [`MAX_WINDOW_BYTES`].
 //! A large read is shared: the threads here decode it from its end on while the reader begins at its beginning.
+//! Who jumps about in a file, as programs that start do, has the disk asked for all of it at the first jump.
 //! Who reads one small file after the other, in the order of the tree, is led too ([`walk`]).
 //! Everything here is a guess: a full queue drops it, an error is left for the reader to meet.
 
@@ -26,6 +27,9 @@ const MAX_WINDOW_BYTES: u64 = 4 << 20;
 const DISORDER_BYTES: u64 = 1 << 20;
 /// A smaller read is not shared: waking another thread takes as long as decoding a chunk.
 const SHARED_BYTES: u64 = 256 << 10;
+/// How much of a file the disk is asked for when its first bytes are read: who starts a program jumps about in it, and waits for the disk
+/// at each jump.
+const ASKED_BYTES: u64 = 32 << 20;
 /// Readers followed at once.
 const MAX_READERS: usize = 256;
 /// Steps waiting to be decoded.
@@ -62,6 +66,8 @@ struct Reader {
 /// What is to be decoded.
 #[derive(Debug)]
 enum Step {
+    /// A part of a file that the disk is asked for, no more.
+    Ask(ContentReader<ContentSource>, Range<u64>),
     /// A run of a file.
     Run(ContentReader<ContentSource>, Range<u64>),
     /// The rest of a read under way, which the disk was asked for.
@@ -73,17 +79,8 @@ enum Step {
 impl ReadAhead {
     pub(super) fn start(source: &ContentSource, options: &ViewOptions) -> Self {
         let (queue, steps) = bounded(MAX_QUEUED);
-        let mut threads = 0;
-        for index in 0..options.read_ahead_threads {
-            let (source, steps) = (source.clone(), steps.clone());
-            let spawned = thread::Builder::new()
-                .name(format!("read-ahead-{index}"))
-                .spawn(move || decode(&source, &steps));
-            match spawned {
-                Ok(_) => threads += 1,
-                Err(error) => warn!(%error, "Cannot start a read-ahead thread"),
-            }
-        }
+        let names = (0..options.read_ahead_threads).map(|index| format!("read-ahead-{index}"));
+        let threads = names.filter(|name| spawn(name, source, &steps)).count();
         Self {
             source: source.clone(),
             readers: Mutex::default(),
@@ -101,16 +98,19 @@ impl ReadAhead {
         wanted: &Range<u64>,
     ) {
         let Some(queue) = &self.queue else { return };
-        let range = {
+        let (is_first, ahead) = {
             let mut readers = self
                 .readers
                 .lock()
                 .expect("no thread panics while it holds the readers");
-            readers
-                .reader(number, wanted)
-                .advance(wanted, self.max_window)
+            let (is_first, reader) = readers.reader(number, wanted);
+            (is_first, reader.advance(wanted, self.max_window))
         };
-        if let Some(range) = range {
+        if is_first {
+            let rest = wanted.end..wanted.end.saturating_add(ASKED_BYTES);
+            let _ = queue.try_send(Step::Ask(content.clone(), rest));
+        }
+        if let Some(range) = ahead {
             let _ = queue.try_send(Step::Run(content.clone(), range));
         }
     }
@@ -147,9 +147,11 @@ impl ReadAhead {
 }
 
 impl Readers {
-    fn reader(&mut self, number: Number, wanted: &Range<u64>) -> &mut Reader {
+    /// The reader of a file, and whether it was not known before.
+    fn reader(&mut self, number: Number, wanted: &Range<u64>) -> (bool, &mut Reader) {
         self.clock += 1;
-        if self.by_number.len() >= MAX_READERS && !self.by_number.contains_key(&number) {
+        let is_first = !self.by_number.contains_key(&number);
+        if self.by_number.len() >= MAX_READERS && is_first {
             let oldest = self
                 .by_number
                 .iter()
@@ -165,7 +167,7 @@ impl Readers {
             last_used: 0,
         });
         reader.last_used = self.clock;
-        reader
+        (is_first, reader)
     }
 }
 
@@ -191,14 +193,31 @@ impl Reader {
     }
 }
 
+/// Starts a thread that ends when nobody sends steps any more; false when there is none to be had.
+fn spawn(name: &str, source: &ContentSource, steps: &Receiver<Step>) -> bool {
+    let (source, steps) = (source.clone(), steps.clone());
+    let spawned = thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || decode(&source, &steps));
+    if let Err(error) = &spawned {
+        warn!(%error, "Cannot start a read-ahead thread");
+    }
+    spawned.is_ok()
+}
+
 fn decode(source: &ContentSource, steps: &Receiver<Step>) {
     for step in steps {
         match step {
+            Step::Ask(content, range) => {
+                let chunks = content.chunks(range.start, range.end - range.start);
+                source.store().expect(&chunks.unwrap_or_default());
+            }
             Step::Rest(chunks) => get_all(&chunks, |chunk| source.chunk(chunk)),
             Step::Files(chunks) => get_all(&chunks, |chunk| source.chunk_near(chunk)),
             Step::Run(content, range) => {
                 let chunks = content.chunks(range.start, range.end - range.start);
-                let chunks = chunks.unwrap_or_default();
+                let mut chunks = chunks.unwrap_or_default();
+                chunks.retain(|chunk| !source.is_cached(chunk));
                 source.store().expect(&chunks);
                 get_all(&chunks, |chunk| source.chunk(chunk));
             }
