@@ -1,7 +1,7 @@
 //! How long does a container stand still for its memory, how soon do its processes go on elsewhere, and what does one more cost?
 //!
 //! The yardsticks are `runc checkpoint` into a tmpfs, `ctr containers restore --live` of a checkpoint that containerd has, and `ctr run`,
-//! which begins anew. What one more clone or snapshot costs has none: it is printed once.
+//! which begins anew. What one more clone or snapshot costs has none: it is printed once, as `what<tab>value<tab>unit`.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
@@ -144,10 +144,7 @@ fn cost_of_more(host: &Host) -> Result<()> {
     let megabytes = SIZES_MB[SIZES_MB.len() - 1];
     let id = source(megabytes);
     let again = create(host, &id, &id)?;
-    println!(
-        "bytes stored by another snapshot of {megabytes} MB: {}",
-        again.stored_bytes
-    );
+    println!("another snapshot\t{}\tB", again.stored_bytes);
     let none = available()?;
     host.snap(&["restore", &id, "--id", "first"])?;
     let one = available()?;
@@ -155,10 +152,11 @@ fn cost_of_more(host: &Host) -> Result<()> {
     let restored: Restored =
         host.snap_json(&["restore", &id, "--id", "more", "--count", &count])?;
     let all = available()?;
+    let seconds = Duration::from_micros(restored.elapsed_us).as_secs_f64();
+    println!("{CLONES} clones\t{seconds}\ts");
+    println!("one clone\t{}\tB", none - one);
     println!(
-        "{CLONES} clones of {megabytes} MB: {} ms; bytes of memory for one {}, for each more {}",
-        restored.elapsed_us / 1000,
-        none - one,
+        "each more clone\t{}\tB",
         (one - all) / i64::try_from(CLONES)?
     );
     for clone in restored

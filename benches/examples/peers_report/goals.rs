@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use crate::figures::{Figures, OURS, shown};
 
+mod mounts;
+
 /// What a goal asks of its figure.
 #[derive(Clone, Copy, Debug)]
 enum Bound {
@@ -24,21 +26,11 @@ struct Goal {
 }
 
 /// Goals of what is not there yet, or cannot be measured here.
-const UNMEASURED: [(&str, &str, &str); 5] = [
+const UNMEASURED: [(&str, &str, &str); 3] = [
     (
         "restore to a running process, 10 GB",
         "≤ 1.15 × `ctr run`",
         "needs 40 GB of disk",
-    ),
-    (
-        "pause with memory",
-        "≤ 1.1 × `runc checkpoint` to tmpfs",
-        "not part of this run",
-    ),
-    (
-        "restore with memory; 32 clones of 300 MB",
-        "≤ 1.0 × `ctr container restore --live`",
-        "not part of this run",
     ),
     (
         "both cores in zstd during the first capture",
@@ -61,8 +53,9 @@ pub(crate) fn section(figures: &Figures) -> String {
         captures(figures),
         containers(figures),
         pauses(figures),
-        mounts(figures),
+        mounts::goals(figures),
         restores(figures),
+        processes(figures),
         memory(figures),
     ]
     .concat();
@@ -247,113 +240,6 @@ fn pauses(figures: &Figures) -> Vec<Goal> {
     goals
 }
 
-fn mounts(figures: &Figures) -> Vec<Goal> {
-    use Bound::{AtLeast, AtMost};
-    let corpus = figures
-        .iter()
-        .find(|(key, _)| key.case == "first-ls" && key.side == OURS);
-    let mut goals = vec![
-        absolute(
-            "mount of the corpus to its first `ls`",
-            "≤ 10 ms",
-            (0.01, "s"),
-            corpus.map(|(_, figure)| figure.median),
-        ),
-        absolute(
-            "mount of 1 million files to its first `ls`",
-            "≤ 30 ms",
-            (0.03, "s"),
-            figures.median("files-first-ls", "1000", OURS),
-        ),
-        goal(
-            "full cold `tar` of the mount",
-            "≥ 2 × squashfuse",
-            AtLeast(2.0),
-            figures.factor("tar-cold", "", "squashfuse"),
-        ),
-        goal(
-            "full cold `tar` of the mount",
-            "≥ 1.25 × squashfs",
-            AtLeast(1.25),
-            figures.factor("tar-cold", "", "squashfs"),
-        ),
-        goal(
-            "cold `find` with stat",
-            "≤ ext4 cold",
-            AtMost(1.0),
-            part(figures, "find-stat-cold", "", "native"),
-        ),
-    ];
-    goals.extend(programs(figures));
-    goals.push(goal(
-        "random 4 KiB cold",
-        "≥ 2 × squashfuse",
-        AtLeast(2.0),
-        figures.factor("random-cold", "", "squashfuse"),
-    ));
-    goals.push(goal(
-        "random 4 KiB cold",
-        "≥ 1.0 × ext4 cold",
-        AtLeast(1.0),
-        figures.factor("random-cold", "", "native"),
-    ));
-    goals
-}
-
-/// What is read and started through a mount, beside the folder itself.
-fn programs(figures: &Figures) -> Vec<Goal> {
-    use Bound::{AtLeast, AtMost};
-    let mut goals = Vec::new();
-    for (case, what) in [
-        ("python-cold", "cold python imports"),
-        ("node-cold", "cold node"),
-        ("gcc-cold", "cold gcc"),
-        ("git-cold", "cold `git status`"),
-    ] {
-        goals.push(goal(
-            what,
-            "≤ 1.3 × ext4 cold",
-            AtMost(1.3),
-            part(figures, case, "", "native"),
-        ));
-    }
-    goals.extend(learned(figures));
-    for (case, what) in [
-        ("find-stat-warm", "warm `find` with stat"),
-        ("file-warm", "warm file of 100 MiB"),
-        ("random-warm", "warm random 4 KiB"),
-        ("python-warm", "warm python imports"),
-        ("node-warm", "warm node"),
-        ("gcc-warm", "warm gcc"),
-        ("git-warm", "warm `git status`"),
-    ] {
-        goals.push(goal(
-            what,
-            "≥ 0.95 × native",
-            AtLeast(0.95),
-            figures.factor(case, "", "native"),
-        ));
-    }
-    goals
-}
-
-/// The second cold start with the trace of the first, against the first one of the folder itself, which learns nothing.
-fn learned(figures: &Figures) -> Vec<Goal> {
-    let programs = [
-        ("python", "second cold python imports"),
-        ("node", "second cold node"),
-        ("gcc", "second cold gcc"),
-        ("git", "second cold `git status`"),
-    ];
-    let goals = programs.map(|(step, what)| {
-        let ours = figures.median(&format!("{step}-learned"), "", OURS);
-        let native = figures.median(&format!("{step}-cold"), "", "native");
-        let part = ours.zip(native).map(|(ours, native)| ours / native);
-        goal(what, "≤ 1.0 × ext4 cold", Bound::AtMost(1.0), part)
-    });
-    goals.to_vec()
-}
-
 fn restores(figures: &Figures) -> Vec<Goal> {
     let most = Bound::AtMost(1.15);
     let of = |case, size| part(figures, case, size, "ctr-run");
@@ -387,6 +273,51 @@ fn restores(figures: &Figures) -> Vec<Goal> {
             "≤ 1.15 × 100 × `ctr run`, 8 at once",
             most,
             of("restore-many", "100, 8 at once"),
+        ),
+    ]
+}
+
+fn processes(figures: &Figures) -> Vec<Goal> {
+    let pause = |size| part(figures, "memory-pause_for_memory", size, "runc-checkpoint");
+    let restore = |size| {
+        let side = "ctr-restore---live";
+        part(figures, "memory-restore_to_running", size, side)
+    };
+    let (most_pause, most_restore) = (Bound::AtMost(1.1), Bound::AtMost(1.0));
+    let (than_runc, than_ctr) = (
+        "≤ 1.1 × `runc checkpoint` to tmpfs",
+        "≤ 1.0 × `ctr containers restore --live`",
+    );
+    vec![
+        goal(
+            "pause with 10 MB of memory",
+            than_runc,
+            most_pause,
+            pause("10 MB"),
+        ),
+        goal(
+            "pause with 300 MB of memory",
+            than_runc,
+            most_pause,
+            pause("300 MB"),
+        ),
+        goal(
+            "restore with 10 MB of memory",
+            than_ctr,
+            most_restore,
+            restore("10 MB"),
+        ),
+        goal(
+            "restore with 300 MB of memory",
+            than_ctr,
+            most_restore,
+            restore("300 MB"),
+        ),
+        absolute(
+            "32 clones of 300 MB: memory of each beyond one",
+            "≤ what they wrote: nothing",
+            (1e6, "B"),
+            figures.median("memory-more", "each more clone", OURS),
         ),
     ]
 }

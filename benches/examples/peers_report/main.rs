@@ -11,6 +11,9 @@ mod charts;
 mod drawings;
 mod figures;
 mod goals;
+mod growth;
+mod limits;
+mod processes;
 mod sections;
 
 use std::{fmt::Write as _, fs, path::Path};

@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use crate::figures::{Figures, OURS, shown};
+use crate::{
+    figures::{Figures, OURS, shown},
+    growth, limits, processes,
+};
 
 /// Sides of captures with what they are called.
 const CAPTURES: [(&str, &str); 10] = [
@@ -46,17 +49,19 @@ pub(crate) fn all(figures: &Figures) -> String {
         pauses(figures),
         mounts(figures),
         restores(figures),
-        growth(figures),
+        processes::section(figures),
+        growth::section(figures),
+        limits::section(figures),
         processor(figures),
     ]
     .concat()
 }
 
 /// A cell's place: case, size, side.
-type Place = (String, String, String);
+pub(crate) type Place = (String, String, String);
 
 /// A table whose cells are figures with their factors.
-fn table(figures: &Figures, head: &[&str], lines: &[(String, Vec<Place>)]) -> String {
+pub(crate) fn table(figures: &Figures, head: &[&str], lines: &[(String, Vec<Place>)]) -> String {
     let mut text = format!(
         "\n| {} |\n|{}\n",
         head.join(" | "),
@@ -80,11 +85,11 @@ fn cell(figures: &Figures, (case, size, side): &Place) -> String {
     }
 }
 
-fn place(case: &str, size: &str, side: &str) -> Place {
+pub(crate) fn place(case: &str, size: &str, side: &str) -> Place {
     (case.to_owned(), size.to_owned(), side.to_owned())
 }
 
-fn chart(name: &str, says: &str) -> String {
+pub(crate) fn chart(name: &str, says: &str) -> String {
     format!("\n![{says}](benchmarks/{name}.svg)\n")
 }
 
@@ -330,64 +335,6 @@ fn memory(figures: &Figures) -> String {
             size => format!("the mount {size}"),
         };
         let _ = writeln!(text, "| {what} | {} |", shown(figure.median, &figure.unit));
-    }
-    text
-}
-
-fn growth(figures: &Figures) -> String {
-    let mut text = "\n## Growth\n\nWhat grows with the number of files (in thousands; every tenth holds a few bytes), of snapshots in the store, and of clones. Millions of chunks are in \
-        [scale.md](scale.md).\n"
-        .to_owned();
-    let sides = [OURS, "mksquashfs", "squashfs", "squashfuse"];
-    let mut lines = Vec::new();
-    for (case, title) in [
-        ("files-capture", "capture"),
-        ("files-unchanged", "nothing changed"),
-        ("files-first-ls", "mount and first `ls`"),
-        ("files-find-stat", "`find` with stat over the mount"),
-    ] {
-        for thousands in ["10", "100", "1000"] {
-            let places = sides
-                .iter()
-                .map(|side| place(case, thousands, side))
-                .collect();
-            lines.push((format!("{title}, {thousands},000 files"), places));
-        }
-    }
-    text.push_str(&table(
-        figures,
-        &[
-            "what",
-            "snapshotd",
-            "mksquashfs",
-            "squashfs, kernel",
-            "squashfuse",
-        ],
-        &lines,
-    ));
-    let mut lines = Vec::new();
-    for number in ["1", "10", "100", "1000"] {
-        let places = ["create", "mount", "list"]
-            .iter()
-            .map(|what| place(&format!("snapshots-{what}"), number, OURS))
-            .collect();
-        lines.push((number.to_owned(), places));
-    }
-    text.push_str(&table(
-        figures,
-        &[
-            "snapshots in the store",
-            "one more, of 1000 files",
-            "mount and first `ls`",
-            "list",
-        ],
-        &lines,
-    ));
-    for (name, says) in [
-        ("files", "Seconds by the number of files"),
-        ("snapshots", "Seconds by the number of snapshots"),
-    ] {
-        text.push_str(&chart(name, says));
     }
     text
 }
