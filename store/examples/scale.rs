@@ -32,9 +32,14 @@ const CHUNKS: u64 = 10_000_000;
 const SNAPSHOTS: u64 = 1000;
 const CHUNK_BYTES: usize = 32;
 const FILES_A_FOLDER: u64 = 1000;
+const LOOK_UPS: u64 = 200_000;
 
-const MEASUREMENTS: [(&str, &str); 10] = [
+const MEASUREMENTS: [(&str, &str); 11] = [
     ("open", "open for writing"),
+    (
+        "look-up",
+        "look chunks up, in no order, and as many that are not there",
+    ),
     ("list", "open for reading, read every manifest"),
     ("create", "begin and commit a snapshot of 1000 new chunks"),
     ("verify", "quick verify of one snapshot"),
@@ -140,6 +145,7 @@ fn measure(folder: &Path, measurement: &str) -> Outcome<String> {
             let stats = store.stats()?;
             format!("{} chunks in {} packs", stats.chunks, stats.packs)
         }
+        "look-up" => look_up(&store)?,
         "list" => {
             let mut nodes = 0;
             for id in store.manifests()? {
@@ -167,6 +173,33 @@ fn measure(folder: &Path, measurement: &str) -> Outcome<String> {
         "unique" | "usage" => usage(&store, measurement == "usage")?,
         _ => collect(&store, measurement == "dry-run")?,
     })
+}
+
+/// Microseconds a look-up, with the index in the page cache.
+fn look_up(store: &Store) -> Outcome<String> {
+    let chunks = store.stats()?.chunks.min(CHUNKS * 100);
+    let digests = |numbers: &dyn Fn(u64) -> u64| -> Vec<Digest> {
+        let chunk = |number| Digest::of(&numbers(number).to_le_bytes());
+        let digest = |number| Digest::of(chunk(number).as_bytes());
+        (0..LOOK_UPS).map(digest).collect()
+    };
+    // Lehmer's multiplier spreads what is looked up over the whole store, of which a few chunks are no files.
+    let there = digests(&|number| number * 48_271 % (chunks * 9 / 10));
+    let absent = digests(&|number| u64::MAX - number);
+    let each = |digests: &[Digest]| -> Outcome<(f64, usize)> {
+        let started = Instant::now();
+        let mut found = 0;
+        for digest in digests {
+            found += usize::from(store.has(digest)?);
+        }
+        let microseconds = started.elapsed().as_secs_f64() * 1e6;
+        Ok((microseconds / digests.len() as f64, found))
+    };
+    each(&there)?;
+    let ((hit, found), (miss, _)) = (each(&there)?, each(&absent)?);
+    Ok(format!(
+        "{chunks} chunks; {hit:.2} µs each, {miss:.2} µs where there is none; {found} of {LOOK_UPS} found"
+    ))
 }
 
 /// Adds up what each snapshot needs.
