@@ -12,7 +12,7 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use snap_store::{Expected, Manifest, RecordLimits, Recorder, Seen, Store, Trace};
+use snap_store::{Digest, Expected, Manifest, RecordLimits, Recorder, Seen, Store, Trace};
 use tracing::{info, warn};
 
 use crate::traces::{TraceFolder, Whose};
@@ -144,13 +144,14 @@ impl Watch {
                 && told.len() < TOLD_WINDOWS
                 && let Some(window) = plan.next(self.options.ahead_bytes)
             {
-                pace.spend(self.tell(window));
+                let window = self.as_told(window);
+                pace.spend(self.store.expect(&window));
                 told.push_back(window);
             }
             let wait = match told.pop_front() {
                 Some(window) => {
-                    for entry in window {
-                        self.store.foresee(&entry.digest);
+                    for digest in window {
+                        self.store.foresee(&digest);
                     }
                     pace.wait()
                 }
@@ -163,9 +164,13 @@ impl Watch {
         }
     }
 
-    fn tell(&self, window: &[Expected]) -> u64 {
-        let digests: Vec<_> = window.iter().map(|entry| entry.digest).collect();
-        self.store.expect(&digests)
+    /// Those of a window that are as long as the trace says. Limits are kept to by what it says, so a chunk of another length is none of it.
+    fn as_told(&self, window: &[Expected]) -> Vec<Digest> {
+        let found = window
+            .iter()
+            .map(|entry| (self.store.length_of(&entry.digest), entry));
+        let as_told = found.filter(|(length, entry)| *length == Some(entry.raw_bytes));
+        as_told.map(|(_, entry)| entry.digest).collect()
     }
 
     /// Looks where the reader is.

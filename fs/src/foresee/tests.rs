@@ -195,7 +195,7 @@ fn chunks_that_are_gone_are_passed_over() {
     first.read(&[2]);
     first.foreseeing.end();
     let strange = Seen {
-        digest: snap_store::Digest::of(b"gone"),
+        digest: Digest::of(b"gone"),
         raw_bytes: 100,
         at_ms: 0,
     };
@@ -209,4 +209,38 @@ fn chunks_that_are_gone_are_passed_over() {
     second.foreseeing.end();
     let digests = bench.trace();
     assert!(digests.entries().len() > 1);
+}
+
+/// A trace that says of every chunk that it has no bytes would have had all of them read ahead, in one go, whatever the limits.
+#[test]
+fn chunks_are_read_ahead_only_when_they_are_as_long_as_the_trace_says() {
+    let bench = Bench::new();
+    let first = bench.mount(plenty());
+    first.read(&[0, 1, 2, 3, 4, 5]);
+    first.foreseeing.end();
+    let mut seen: Vec<_> = bench
+        .trace()
+        .entries()
+        .iter()
+        .map(|entry| Seen {
+            digest: entry.digest,
+            raw_bytes: 0,
+            at_ms: 0,
+        })
+        .collect();
+    let (honest, others) = seen.split_last_mut().unwrap();
+    assert!(others.len() > 2);
+    honest.raw_bytes = bench.trace().entries()[others.len()].raw_bytes;
+    let bytes = u64::from(honest.raw_bytes);
+    let folder = TraceFolder::new(bench.traces.path());
+    folder
+        .save(
+            &Whose::of(&bench.manifest),
+            &Trace::default().learned(&seen),
+        )
+        .unwrap();
+    let second = bench.mount(plenty());
+    second.foresees(bytes);
+    assert_eq!(second.stats().foreseen_bytes, bytes);
+    second.foreseeing.end();
 }

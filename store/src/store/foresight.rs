@@ -79,6 +79,13 @@ impl Store {
         bytes
     }
 
+    /// The length of a chunk once it is decoded, as the index has it and decoding finds it; `None` when it is not known.
+    #[must_use]
+    pub fn length_of(&self, chunk: &Digest) -> Option<u32> {
+        let place = self.inner.index.lookup(chunk).ok().flatten()?;
+        Some(place.frame.raw_bytes)
+    }
+
     /// Decodes a chunk that is expected to be needed soon into the cache. Returns its length; `None` when it was there already or cannot
     /// be had, of which nobody is told.
     pub fn foresee(&self, chunk: &Digest) -> Option<u64> {
@@ -173,6 +180,10 @@ mod tests {
         assert!(store.record(recorder.clone()));
         assert!(!store.record(recorder.clone()));
         assert!(store.expect(&[one, other]) > 0);
+        assert_eq!(
+            [one, other].map(|digest| store.length_of(&digest)),
+            [Some(1000), Some(2000)]
+        );
         assert_eq!(store.foresee(&one), Some(1000));
         assert_eq!(store.foresee(&one), None);
         assert_eq!(recorder.take(), []);
@@ -194,6 +205,7 @@ mod tests {
         let store = store_on(&MemoryDisk::default());
         let digest = Digest::of(b"nothing");
         assert_eq!(store.expect(&[digest]), 0);
+        assert_eq!(store.length_of(&digest), None);
         assert_eq!(store.foresee(&digest), None);
     }
 
