@@ -19,7 +19,7 @@ const MAX_TRACES: usize = 512;
 /// Bytes they may take together.
 const MAX_TOTAL_BYTES: u64 = 64 << 20;
 const SUFFIX: &str = ".trace";
-/// Of a file that is being written; one that was left so is replaced by the next.
+/// Of a file that is being written; one that was left so is replaced by the next, and goes with its snapshot.
 const NEW_SUFFIX: &str = ".new";
 
 /// Traces in a folder, which need not exist.
@@ -103,7 +103,7 @@ impl TraceFolder {
     /// # Errors
     /// [`Error::Io`] when a file cannot be removed.
     pub fn forget(&self, snapshot: &SnapshotId) -> Result<()> {
-        self.retain(|whose| whose.snapshot != *snapshot)
+        self.retain(|id| id != snapshot)
     }
 
     /// Removes what is kept of all snapshots but these.
@@ -111,13 +111,25 @@ impl TraceFolder {
     /// # Errors
     /// As [`TraceFolder::forget`].
     pub fn keep(&self, is_kept: impl Fn(&SnapshotId) -> bool) -> Result<()> {
-        self.retain(|whose| is_kept(&whose.snapshot))
+        self.retain(is_kept)
     }
 
-    fn retain(&self, is_kept: impl Fn(&Whose) -> bool) -> Result<()> {
+    fn retain(&self, is_kept: impl Fn(&SnapshotId) -> bool) -> Result<()> {
         let found = self.list().into_iter();
-        let mut gone = found.filter(|found| !is_kept(&found.whose));
-        gone.try_for_each(|found| remove(&found.path))
+        let whole = found.map(|found| (found.whose.snapshot, found.path));
+        let mut gone = whole.chain(self.drafts()).filter(|(id, _)| !is_kept(id));
+        gone.try_for_each(|(_, path)| remove(&path))
+    }
+
+    /// What is being written, or was when its writer ended.
+    fn drafts(&self) -> Vec<(SnapshotId, PathBuf)> {
+        let entries = fs::read_dir(&self.0).into_iter().flatten().flatten();
+        let found = entries.filter_map(|entry| {
+            let name = entry.file_name();
+            let id = name.to_str()?.strip_suffix(NEW_SUFFIX)?.parse().ok()?;
+            Some((id, entry.path()))
+        });
+        found.collect()
     }
 
     fn prune(&self) -> Result<()> {
@@ -303,5 +315,25 @@ mod tests {
         assert_eq!(folder.load(&two), trace("x"));
         folder.keep(|_| false).unwrap();
         assert_eq!(folder.list(), []);
+    }
+
+    /// A mount server that is killed while it writes leaves such a file, and nobody writes another when its snapshot is gone.
+    #[test]
+    fn what_was_half_written_goes_with_its_snapshot() {
+        let (_top, folder) = folder();
+        let [one, two, three] = ["app:1", "app:2", "app:3"].map(|name| whose(Some(name)));
+        folder.save(&one, &trace("one")).unwrap();
+        let draft = |whose: &Whose| {
+            folder
+                .path()
+                .join(format!("{}{NEW_SUFFIX}", whose.snapshot))
+        };
+        for whose in [&one, &two, &three] {
+            fs::write(draft(whose), "half").unwrap();
+        }
+        folder.forget(&one.snapshot).unwrap();
+        folder.keep(|id| *id == three.snapshot).unwrap();
+        let left = [&one, &two, &three].map(|whose| draft(whose).exists());
+        assert_eq!(left, [false, false, true]);
     }
 }
