@@ -20,6 +20,8 @@ mod messages;
 
 /// Of one image so much is read.
 const MAX_IMAGE_BYTES: u32 = 4 << 20;
+/// Of all images together: those of hundreds of processes, and no more work than that for who has made each as large as can be.
+const MAX_TOTAL_BYTES: u32 = 64 << 20;
 /// An answer has so much at most, all processes together.
 const MAX_PROCESSES: usize = 512;
 const MAX_MAPPINGS: usize = 8192;
@@ -69,6 +71,7 @@ pub(crate) fn read(images: &impl Images) -> MemoryContents {
     let mut reading = Reading {
         images,
         open: OpenFiles::default(),
+        bytes_left: MAX_TOTAL_BYTES,
         mappings_left: MAX_MAPPINGS,
         open_left: MAX_OPEN,
         is_partial: false,
@@ -101,6 +104,7 @@ pub(crate) fn read(images: &impl Images) -> MemoryContents {
 struct Reading<'a, I> {
     images: &'a I,
     open: OpenFiles,
+    bytes_left: u32,
     mappings_left: usize,
     open_left: usize,
     is_partial: bool,
@@ -108,8 +112,11 @@ struct Reading<'a, I> {
 
 impl<I: Images> Reading<'_, I> {
     fn image(&mut self, name: &str) -> Option<Image> {
-        let bytes = self.images.image(name, MAX_IMAGE_BYTES)?;
-        self.is_partial |= bytes.len() >= MAX_IMAGE_BYTES as usize;
+        let limit = MAX_IMAGE_BYTES.min(self.bytes_left);
+        let bytes = self.images.image(name, limit)?;
+        self.is_partial |= bytes.len() >= limit as usize;
+        let read = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        self.bytes_left = self.bytes_left.saturating_sub(read);
         Image::new(bytes)
     }
 

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::{cell::Cell, collections::BTreeMap};
 
 use prost::Message;
 
@@ -198,4 +198,43 @@ fn an_answer_is_bounded_whatever_the_images_say() {
     assert_eq!(mappings.sum::<usize>(), MAX_MAPPINGS);
     let long = "é".repeat(10_000);
     assert!(cut(&long).len() <= MAX_TEXT_BYTES + 4);
+}
+
+/// Images that are all as large as they may be: of many processes, each of which has a few.
+struct Large {
+    tree: Made,
+    given: Cell<usize>,
+}
+
+impl Images for Large {
+    fn image(&self, name: &str, limit: u32) -> Option<Vec<u8>> {
+        let image = self.tree.image(name, limit).unwrap_or_else(|| {
+            let mut image = b"\x19\x43\x56\x54kind".to_vec();
+            image.resize(limit as usize, 0);
+            image
+        });
+        self.given.set(self.given.get() + image.len());
+        Some(image)
+    }
+}
+
+/// Five hundred processes with four such images each were eight gigabytes to read and to decode for one question.
+#[test]
+fn the_images_of_all_processes_together_are_read_up_to_a_limit() {
+    let process = |pid| Process {
+        pid,
+        parent: 0,
+        threads: vec![pid],
+    };
+    let all: Vec<_> = (1..400).map(|pid| process(pid).encode_to_vec()).collect();
+    let mut tree = Made::default();
+    tree.put("pstree.img", &all);
+    let large = Large {
+        tree,
+        given: Cell::default(),
+    };
+    let contents = read(&large);
+    assert!(contents.partial);
+    assert_eq!(contents.processes.len(), all.len());
+    assert!(large.given.get() <= MAX_TOTAL_BYTES as usize);
 }
