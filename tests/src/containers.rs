@@ -252,6 +252,14 @@ impl Host {
         processes("snapshotd-mount serve", self.root())
     }
 
+    /// The process ids of those who serve images of memory from this host's store.
+    ///
+    /// # Errors
+    /// When `/proc` cannot be read.
+    pub fn image_servers(&self) -> Result<Vec<u32>> {
+        processes("snapshotd-mount mount --memory", self.root())
+    }
+
     /// The process ids of the holders of this host's daemon.
     ///
     /// # Errors

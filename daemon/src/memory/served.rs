@@ -27,6 +27,9 @@ use crate::{
 const RESTORE_LOG: &str = "restore.log";
 const SERVER_LOG: &str = "server.log";
 const PRIVATE: u32 = 0o700;
+/// How long the server may take to end once its mount is gone. It does not end while another mount namespace has a copy of the mount, in which
+/// nobody of ours reads.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Beside what is served, a folder for each clone.
 const CLONES: &str = "clones";
 /// In it.
@@ -95,7 +98,7 @@ impl ServedImages {
         blocking(move || clone.fill(&from, &hostname)).await
     }
 
-    /// Ends the mount and waits until it is gone.
+    /// Ends the mount and its server.
     ///
     /// # Errors
     /// When it cannot be unmounted or its folder not be removed; the next start does it then.
@@ -103,13 +106,16 @@ impl ServedImages {
         let folder = self.folder.clone();
         let server = self.server.take();
         blocking(move || folder::remove(&folder)).await?;
-        if let Some(mut server) = server {
-            server
-                .wait()
-                .await
-                .map_err(Error::io("wait for", "the server of memory images"))?;
-        }
-        Ok(())
+        let Some(mut server) = server else {
+            return Ok(());
+        };
+        let waited = tokio::time::timeout(PATIENCE, server.wait()).await;
+        let ended = match waited {
+            Ok(ended) => ended.map(drop),
+            // Killed, it takes what is left of the mount along.
+            Err(_) => server.kill().await,
+        };
+        Ok(ended.map_err(Error::io("wait for", "the server of memory images"))?)
     }
 }
 
