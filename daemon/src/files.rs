@@ -1,8 +1,8 @@
 //! Files and folders of the daemon's own: made when they are not there, removed when they are.
 
 use std::{
-    fs::{self, DirBuilder},
-    io::{self, ErrorKind},
+    fs::{self, DirBuilder, File},
+    io::{self, ErrorKind, Read, Seek, SeekFrom},
     os::unix::fs::DirBuilderExt,
     path::Path,
 };
@@ -30,6 +30,19 @@ pub(crate) fn remove_folder(path: &Path) -> Result<()> {
     unless_gone(path, fs::remove_dir_all(path))
 }
 
+/// The last bytes of a file, so many at most; nothing of one that cannot be read. The rest of it is not read.
+pub(crate) fn tail(path: &Path, bytes: u64) -> Vec<u8> {
+    let read = || -> io::Result<_> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(bytes)))?;
+        let mut text = Vec::new();
+        file.take(bytes).read_to_end(&mut text)?;
+        Ok(text)
+    };
+    read().unwrap_or_default()
+}
+
 fn unless_gone(path: &Path, removed: io::Result<()>) -> Result<()> {
     match removed {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
@@ -55,5 +68,19 @@ mod tests {
             remove_empty(&inner).unwrap();
             remove_folder(&folder.path().join("a")).unwrap();
         }
+    }
+
+    /// Of a log that is longer than the memory of the host.
+    #[test]
+    fn no_more_than_the_end_of_a_file_is_read() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert_eq!(tail(file.path(), 7), b"");
+        file.as_file().set_len(1 << 40).unwrap();
+        let mut end = file.as_file();
+        end.seek(SeekFrom::End(0)).unwrap();
+        io::Write::write_all(&mut end, b"the end").unwrap();
+        assert_eq!(tail(file.path(), 7), b"the end");
+        assert_eq!(tail(file.path(), 8), b"\0the end");
+        assert_eq!(tail(Path::new("/does/not/exist"), 7), b"");
     }
 }

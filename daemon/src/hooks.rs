@@ -13,6 +13,7 @@ use crate::{
     blocking,
     containerd::NewProcess,
     error::{Result, in_full},
+    files,
     host::Host,
     memory,
 };
@@ -20,8 +21,10 @@ use crate::{
 /// How long it may take each time.
 const LIMIT: Duration = Duration::from_secs(30);
 const LOG: &str = "output.log";
+/// What it may print: it is kept in memory.
+const MAX_LOG_BYTES: u64 = 1 << 20;
 /// What is told of its output at most, in bytes.
-const MAX_TOLD_BYTES: usize = 300;
+const MAX_TOLD_BYTES: u64 = 300;
 
 /// What it is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +66,7 @@ pub(crate) async fn run(
         .spec;
     let process = process(&spec, hook, moment);
     let state = host.config.state.clone();
-    let folder = blocking(move || memory::private_folder(&state)).await?;
+    let folder = blocking(move || memory::limited_folder(&state, MAX_LOG_BYTES)).await?;
     let log = folder.join(LOG);
     let name = format!("hook-{}", SnapshotId::random());
     let running = host.containerd.run_process(
@@ -78,13 +81,18 @@ pub(crate) async fn run(
     );
     let ran = running.await;
     let said = blocking(move || -> Result<_> {
-        let said = last_words(&folder.join(LOG));
+        let log = folder.join(LOG);
+        let is_full = fs::metadata(&log).is_ok_and(|about| about.len() >= MAX_LOG_BYTES);
+        let said = last_words(&log);
         memory::remove_folder(&folder)?;
-        Ok(said)
+        Ok((said, is_full))
     });
-    let said = said.await?;
+    let (said, is_full) = said.await?;
     let why = match ran {
         Ok(Some(0)) => return Ok(()),
+        Ok(_) if is_full => {
+            format!("it printed more than {MAX_LOG_BYTES} bytes, for which there is no room{said}")
+        }
         Ok(Some(code)) => format!("it ended with {code}{said}"),
         Ok(None) => format!(
             "it took more than {} s and was killed{said}",
@@ -117,9 +125,8 @@ fn process(spec: &Value, hook: &str, moment: Moment) -> Value {
 
 /// The last line of a log, for an error.
 fn last_words(log: &Path) -> String {
-    let text = fs::read(log).unwrap_or_default();
-    let end = &text[text.len().saturating_sub(MAX_TOLD_BYTES)..];
-    let end = String::from_utf8_lossy(end);
+    let end = files::tail(log, MAX_TOLD_BYTES);
+    let end = String::from_utf8_lossy(&end);
     let line = end.trim_end().lines().last().unwrap_or_default();
     let line: String = line.chars().filter(|letter| !letter.is_control()).collect();
     let line = line.trim_end();

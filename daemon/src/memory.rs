@@ -19,7 +19,7 @@ pub(crate) use self::{
     contents::of_snapshot as contents,
     criu::Criu,
     facts::check as check_facts,
-    folder::{clear, private as private_folder, remove as remove_folder},
+    folder::{clear, limited as limited_folder, remove as remove_folder},
     keys::check as check_key,
     served::{ServedImages, not_restored},
 };

@@ -105,7 +105,7 @@ fn mount_tmpfs(path: &Path, limit: u64) -> Result<(), Errno> {
 }
 
 /// A new folder, empty, for root alone.
-pub(crate) fn private(state: &Path) -> Result<PathBuf> {
+pub(super) fn private(state: &Path) -> Result<PathBuf> {
     let all = state.join(ALL);
     files::ensure_folder(&all, PRIVATE)?;
     let path = all.join(SnapshotId::random().to_string());
@@ -115,6 +115,16 @@ pub(crate) fn private(state: &Path) -> Result<PathBuf> {
 
 /// Where images are served, in a folder of [`private`].
 pub(super) fn served_at(folder: &Path) -> PathBuf {
+/// The same in memory, for `limit` bytes at most.
+pub(crate) fn limited(state: &Path, limit: u64) -> Result<PathBuf> {
+    let path = private(state)?;
+    if let Err(error) = mount_tmpfs(&path, limit) {
+        files::remove_folder(&path)?;
+        return Err(Error::io("mount tmpfs at", path)(error));
+    }
+    Ok(path)
+}
+
     folder.join(IMAGES)
 }
 

@@ -32,7 +32,10 @@ use super::{
     keeper::Death,
     places::{Place, Places},
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    files,
+};
 
 /// How long a process may take to say that it is ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,7 +46,7 @@ const DEATH_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often it is looked at: requests wait for its end.
 const DEATH_POLL: Duration = Duration::from_millis(2);
 /// Bytes at the end of a log that are searched for its last line.
-const LOG_TAIL_BYTES: usize = 4096;
+const LOG_TAIL_BYTES: u64 = 4096;
 
 /// A process that cannot be mistaken for a later one of the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -339,9 +342,8 @@ fn send_again(device: BorrowedFd<'_>) {
 
 /// The last line of a log.
 pub(super) fn last_words(log: &Path) -> String {
-    let said = fs::read(log).unwrap_or_default();
-    let tail = &said[said.len().saturating_sub(LOG_TAIL_BYTES)..];
-    let tail = String::from_utf8_lossy(tail);
+    let tail = files::tail(log, LOG_TAIL_BYTES);
+    let tail = String::from_utf8_lossy(&tail);
     tail.lines().last().unwrap_or("it said nothing").to_owned()
 }
 

@@ -1,8 +1,15 @@
 //! Who a clone is, and who is told of it.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use snap_api::{Created, Restored};
 use snap_tests::{Host, Image, text, wait_for};
@@ -192,4 +199,92 @@ fn a_hook_that_does_not_end_is_ended() -> Result<()> {
     let left = host.exec("one", "ps | grep -c '[h]ook checkpoint'; true")?;
     assert_eq!(left, "0");
     nothing_is_left(&host)
+}
+
+/// Printed without end, it filled the memory of the host, and then that of the daemon, which wanted to know its last line.
+#[test]
+fn a_hook_that_prints_without_end_is_ended_and_takes_no_memory() -> Result<()> {
+    const MOST_BYTES: u64 = 1 << 20;
+    let host = Host::start()?;
+    run_hooked(&host)?;
+    host.exec("one", "printf '#!/bin/sh\\nyes\\n' > /bin/hook")?;
+    let mut creating = host.snapctl_command()?;
+    creating.args(["create", "one", "--hook", "/bin/hook"]);
+    let mut creating = creating.stderr(Stdio::piped()).spawn()?;
+    let mut most = 0;
+    while creating.try_wait()?.is_none() {
+        most = most.max(hook_log_bytes(&host));
+        thread::sleep(Duration::from_millis(20));
+    }
+    let ended = creating.wait_with_output()?;
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(UNAVAILABLE), "{said}");
+    assert!(said.contains("no room, and said: y"), "{said}");
+    assert!(most <= MOST_BYTES, "{most}");
+    nothing_is_left(&host)
+}
+
+/// What hooks have printed and nobody has read yet.
+fn hook_log_bytes(host: &Host) -> u64 {
+    let folders = fs::read_dir(host.state().join("memory"));
+    let logs = folders.into_iter().flatten().flatten();
+    let sizes = logs.filter_map(|one| fs::metadata(one.path().join("output.log")).ok());
+    sizes.map(|about| about.len()).sum()
+}
+
+/// A process in a mount namespace of its own, with a copy of all mounts.
+struct Elsewhere(Child);
+
+impl Elsewhere {
+    fn new() -> Result<Self> {
+        let mut shell = Command::new("unshare");
+        shell.args(["--mount", "sh", "-c", "echo ready; exec sleep 1000"]);
+        let mut shell = shell.stdout(Stdio::piped()).spawn()?;
+        let output = shell.stdout.take().context("It has an output")?;
+        let elsewhere = Self(shell);
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line)?;
+        ensure!(line == "ready\n", "{line}");
+        Ok(elsewhere)
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The server of the images ends when its mount does, and somebody had a copy of that: the restore waited for as long as he lived.
+#[test]
+fn a_restore_ends_although_somebody_else_has_a_copy_of_the_mount_of_its_images() -> Result<()> {
+    let host = Host::start()?;
+    run_hooked(&host)?;
+    let hook = "printf '#!/bin/sh\\ntouch /asked\\nwhile test ! -e /go; do sleep 0.1; done\\n' > /bin/hook";
+    host.exec("one", hook)?;
+    create(&host, "one", &["--memory=required", "--name", "warm"])?;
+    let mut restoring = host.snapctl_command()?;
+    restoring.args(["restore", "warm", "--id", "two", "--hook", "/bin/hook"]);
+    let mut restoring = restoring.spawn()?;
+    let rootfs = host.restored_rootfs("two");
+    wait_for("the hook", LIMIT, || {
+        Ok(rootfs.join("asked").exists().then_some(()))
+    })?;
+    let elsewhere = Elsewhere::new()?;
+    fs::write(rootfs.join("go"), "")?;
+    let restored = wait_for(
+        "the end of the restore",
+        LIMIT,
+        || Ok(restoring.try_wait()?),
+    );
+    if restored.is_err() {
+        restoring.kill()?;
+    }
+    assert!(restored?.success());
+    assert_eq!(host.image_servers()?, [0_u32; 0]);
+    nothing_is_left(&host)?;
+    shown(&rootfs, shown(&rootfs, 1)? + 3)?;
+    drop(elsewhere);
+    Ok(())
 }
