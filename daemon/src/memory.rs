@@ -104,7 +104,7 @@ impl Capture {
                 return Err(blocked(blocker));
             }
             let estimate = room::estimate(&pids);
-            let folder = ImageFolder::make(&config.state, room::limit(estimate)?)?;
+            let folder = ImageFolder::make(&config.state, estimate)?;
             Ok((folder, estimate, key))
         };
         let (folder, estimate, key) = blocking(finding).await?;

@@ -15,6 +15,7 @@ use nix::{
 use snap_store::SnapshotId;
 use tracing::warn;
 
+use super::room::Room;
 use crate::{
     error::{Error, Result},
     files,
@@ -32,34 +33,35 @@ const MAX_LOG_BYTES: u64 = 64 << 20;
 /// A folder in memory for one capture; dropping it removes it with all that is in it.
 #[derive(Debug)]
 pub(crate) struct ImageFolder {
-    path: PathBuf,
+    room: Room,
     is_gone: bool,
 }
 
 impl ImageFolder {
-    /// Makes it, for `limit` bytes at most.
-    pub(super) fn make(state: &Path, limit: u64) -> Result<Self> {
-        let path = private(state)?;
+    /// Makes it, for images of about `estimate` bytes.
+    ///
+    /// # Errors
+    /// `no-memory-room` when there is no room for so many.
+    pub(super) fn make(state: &Path, estimate: u64) -> Result<Self> {
         let folder = Self {
-            path,
+            room: Room::take(estimate, |limit| limited(state, limit))?,
             is_gone: false,
         };
-        mount_tmpfs(&folder.path, limit).map_err(Error::io("mount tmpfs at", &folder.path))?;
         files::ensure_folder(&folder.images(), PRIVATE)?;
         files::ensure_folder(&folder.work(), PRIVATE)?;
         Ok(folder)
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        self.room.path()
     }
 
     pub(super) fn images(&self) -> PathBuf {
-        self.path.join(IMAGES)
+        self.path().join(IMAGES)
     }
 
     pub(super) fn work(&self) -> PathBuf {
-        self.path.join(WORK)
+        self.path().join(WORK)
     }
 
     /// What CRIU has said.
@@ -70,16 +72,16 @@ impl ImageFolder {
     /// Removes it.
     pub(super) fn end(mut self) -> Result<()> {
         self.is_gone = true;
-        remove(&self.path)
+        remove(self.path())
     }
 }
 
 impl Drop for ImageFolder {
     fn drop(&mut self) {
         if !self.is_gone
-            && let Err(error) = remove(&self.path)
+            && let Err(error) = remove(self.path())
         {
-            warn!(path = %self.path.display(), %error, "Images of memory stay until the next start");
+            warn!(path = %self.path().display(), %error, "Images of memory stay until the next start");
         }
     }
 }
