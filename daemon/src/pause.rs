@@ -20,7 +20,7 @@ use crate::{
     containerd::{Containerd, Fault, TaskStatus},
     error::Result,
     host::Host,
-    memory::strays,
+    memory::{self, strays},
 };
 
 mod freezer;
@@ -168,11 +168,18 @@ impl PauseGuard {
 }
 
 /// Thaws every container an earlier daemon left paused. Called first at start; containers containerd cannot resume now
-/// (it is away) are thawed through their cgroup, and the record goes once that is done.
+/// (it is away) are thawed through their cgroup, and the record goes once that is done. Returns the folders that CRIU still writes to: they
+/// are left to it, and removed when it has ended.
 ///
 /// # Errors
 /// When the folder of records cannot be read.
-pub async fn thaw_leftovers(host: &Arc<Host>) -> Result<()> {
+pub async fn thaw_leftovers(host: &Arc<Host>) -> Result<Vec<PathBuf>> {
+    thaw_leftovers_within(host, LONGEST_PAUSE).await
+}
+
+/// The same; waits so long for each CRIU.
+async fn thaw_leftovers_within(host: &Arc<Host>, patience: Duration) -> Result<Vec<PathBuf>> {
+    let mut written = Vec::new();
     let folder = host.config.state.join("pauses");
     let records = crate::blocking(move || PauseRecord::read_all(&folder)).await?;
     for record in records {
@@ -185,15 +192,34 @@ pub async fn thaw_leftovers(host: &Arc<Host>) -> Result<()> {
             record,
             is_thawed: false,
         };
-        if !frozen.is_criu_gone(LONGEST_PAUSE).await {
-            warn!(
-                container = frozen.record.container(),
-                "CRIU still works on a container that is thawed now"
-            );
+        if frozen.is_criu_gone(patience).await {
+            thaw_for_good(&host.containerd, frozen).await;
+            continue;
         }
-        thaw_for_good(&host.containerd, frozen).await;
+        warn!(
+            container = frozen.record.container(),
+            "CRIU still works on a container that is thawed now, and again when it has ended"
+        );
+        written.extend(frozen.record.works_in().map(PathBuf::from));
+        resume(&host.containerd, &frozen.record).await;
+        frozen.thaw_by_cgroup();
+        tokio::spawn(thaw_after_criu(host.containerd.clone(), frozen));
     }
-    Ok(())
+    Ok(written)
+}
+
+/// Waits for CRIU, which leaves the container as it has found it, thaws once more, and removes what CRIU has written.
+async fn thaw_after_criu(containerd: Containerd, frozen: Frozen) {
+    while !frozen.is_criu_gone(LONGEST_PAUSE).await {}
+    let folder = frozen.record.works_in().map(PathBuf::from);
+    thaw_for_good(&containerd, frozen).await;
+    let removed = folder.map(|folder| crate::blocking(move || memory::remove_folder(&folder)));
+    if let Some(removed) = removed
+        && let Err(error) = removed.await
+    {
+        let error: &dyn std::error::Error = &error;
+        warn!(error, "Images of memory stay until the next start");
+    }
 }
 
 /// The situation of a container that cannot be captured because nothing runs in it.
@@ -358,6 +384,54 @@ impl Drop for Frozen {
     fn drop(&mut self) {
         if !self.is_thawed {
             self.thaw_by_cgroup();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        process::{Command, Stdio},
+    };
+
+    use super::*;
+    use crate::fixture;
+
+    /// CRIU had more to write than a start waits for: the container was thawed under it, CRIU froze it again at its end, and nobody
+    /// thawed it any more.
+    #[tokio::test]
+    async fn a_container_that_criu_freezes_at_its_end_is_thawed_after_a_start_that_did_not_wait() {
+        let (host, folder) = fixture::host(|_| {});
+        let (cgroup, images) = (
+            folder.path().join("cgroup"),
+            host.config.state.join("memory/images"),
+        );
+        for made in [&cgroup, &images, &host.config.state.join("pauses")] {
+            fs::create_dir_all(made).unwrap();
+        }
+        let freezer = cgroup.join("cgroup.freeze");
+        let is = |word: &str| fs::read_to_string(&freezer).unwrap() == word;
+        // A namespace that is none: its container is gone, as far as containerd is asked.
+        let record = serde_json::json!({
+            "namespace": "-", "container": "web", "pid": 1, "freezer": { "v2": cgroup }, "works_in": images,
+        });
+        let path = host.config.state.join("pauses/-:web.json");
+        fs::write(&path, record.to_string()).unwrap();
+        fs::write(&freezer, "1").unwrap();
+        let mut criu = Command::new("cat")
+            .current_dir(&images)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let written = thaw_leftovers_within(&host, Duration::ZERO).await.unwrap();
+        assert_eq!(written, std::slice::from_ref(&images));
+        assert!(is("0") && path.exists() && images.exists());
+        fs::write(&freezer, "1").unwrap();
+        drop(criu.stdin.take());
+        criu.wait().unwrap();
+        while !is("0") || path.exists() || images.exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 }

@@ -33,7 +33,7 @@ const CACHE_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// # Errors
 /// When the catalogue cannot be read or written.
 pub async fn settle(host: &Arc<Host>) -> Result<()> {
-    pause::thaw_leftovers(host).await?;
+    let written = pause::thaw_leftovers(host).await?;
     tolerate("take over mounts", host.mounts.adopt(host).await);
     end_creating(host).await?;
     end_deleting(host).await?;
@@ -49,7 +49,7 @@ pub async fn settle(host: &Arc<Host>) -> Result<()> {
     tolerate("end mounts", host.mounts.end_unused(host).await);
     stand_again(host).await?;
     forget_folders(host).await?;
-    clear_state(host).await;
+    clear_state(host, written).await;
     Ok(())
 }
 
@@ -225,15 +225,15 @@ async fn forget_folders(host: &Arc<Host>) -> Result<()> {
     Ok(())
 }
 
-/// Clears mounts of captures that were cut off, and caches of sources that are long gone.
-async fn clear_state(host: &Arc<Host>) {
+/// Clears mounts of captures that were cut off, and caches of sources that are long gone; CRIU writes to the folders in `written`.
+async fn clear_state(host: &Arc<Host>, written: Vec<PathBuf>) {
     let (captures, caches) = (
         host.config.state.join("captures"),
         host.config.root.join("cache").join("stat"),
     );
     let state = host.config.state.clone();
     tolerate("clear traces", clear_traces(host).await);
-    let images = blocking(move || memory::clear(&state)).await;
+    let images = blocking(move || memory::clear(&state, &written)).await;
     tolerate("clear images of memory", images);
     let clearing = move || -> StoreResult<()> {
         for target in entries(&captures) {

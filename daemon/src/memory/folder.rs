@@ -115,8 +115,6 @@ pub(super) fn private(state: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Where images are served, in a folder of [`private`].
-pub(super) fn served_at(folder: &Path) -> PathBuf {
 /// The same in memory, for `limit` bytes at most.
 pub(crate) fn limited(state: &Path, limit: u64) -> Result<PathBuf> {
     let path = private(state)?;
@@ -127,6 +125,8 @@ pub(crate) fn limited(state: &Path, limit: u64) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// Where images are served, in a folder of [`private`].
+pub(super) fn served_at(folder: &Path) -> PathBuf {
     folder.join(IMAGES)
 }
 
@@ -146,18 +146,18 @@ pub(super) fn read_log(path: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// Removes what an earlier daemon left.
+/// Removes what an earlier daemon left, but for what is `kept`.
 ///
 /// # Errors
-/// When something cannot be unmounted or removed.
-pub(crate) fn clear(state: &Path) -> Result<()> {
+/// When something cannot be unmounted or removed; everything else goes.
+pub(crate) fn clear(state: &Path, kept: &[PathBuf]) -> Result<()> {
     let Ok(entries) = fs::read_dir(state.join(ALL)) else {
         return Ok(());
     };
-    for entry in entries.flatten() {
-        remove(&entry.path())?;
-    }
-    Ok(())
+    let left = entries.flatten().map(|entry| entry.path());
+    left.filter(|folder| !kept.contains(folder))
+        .map(|folder| remove(&folder))
+        .fold(Ok(()), Result::and)
 }
 
 #[cfg(test)]
@@ -169,13 +169,29 @@ mod tests {
     #[test]
     fn what_is_left_in_the_folder_of_all_goes() {
         let state = tempfile::tempdir().unwrap();
-        clear(state.path()).unwrap();
+        clear(state.path(), &[]).unwrap();
         let folder = private(state.path()).unwrap();
         let mode = fs::metadata(&folder).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
         fs::create_dir(served_at(&folder)).unwrap();
         fs::write(served_at(&folder).join("pages-1.img"), "secret").unwrap();
-        clear(state.path()).unwrap();
+        clear(state.path(), &[]).unwrap();
         assert_eq!(fs::read_dir(state.path().join(ALL)).unwrap().count(), 0);
+    }
+
+    /// The first that could not be removed kept all others: secrets, and the memory they were in.
+    #[test]
+    fn what_cannot_be_removed_and_what_is_kept_keep_nothing_else() {
+        let state = tempfile::tempdir().unwrap();
+        let folders: Vec<_> = (0..9).map(|_| private(state.path()).unwrap()).collect();
+        let strange = state.path().join(ALL).join("strange");
+        fs::write(&strange, "").unwrap();
+        clear(state.path(), &folders[4..5]).unwrap_err();
+        let left = fs::read_dir(state.path().join(ALL)).unwrap();
+        let mut left: Vec<_> = left.map(|entry| entry.unwrap().path()).collect();
+        left.sort();
+        let mut expected = vec![folders[4].clone(), strange];
+        expected.sort();
+        assert_eq!(left, expected);
     }
 }

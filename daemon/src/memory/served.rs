@@ -115,7 +115,7 @@ impl ServedImages {
             // Killed, it takes what is left of the mount along.
             Err(_) => server.kill().await,
         };
-        Ok(ended.map_err(Error::io("wait for", "the server of memory images"))?)
+        ended.map_err(Error::io("wait for", "the server of memory images"))
     }
 }
 
