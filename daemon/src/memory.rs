@@ -49,6 +49,8 @@ pub(crate) mod strays;
 
 /// Far slower than any host copies memory.
 const BYTES_PER_SECOND: u64 = 64 << 20;
+/// Of why there is no memory so much is kept: paths that a container has chosen may be in it, and a manifest takes 4096 bytes.
+const MAX_REASON_BYTES: usize = 1000;
 /// Of a pause, what comes before and after CRIU's part.
 const AROUND: Duration = Duration::from_secs(60);
 
@@ -89,7 +91,7 @@ impl Capture {
         match Self::find_room(host, namespace, container).await {
             Ok(ready) => Ok(ready),
             Err(error) if wish == MemoryWish::Required => Err(error),
-            Err(error) => Ok(Self::Failed(in_full(&error))),
+            Err(error) => Ok(Self::failed(&in_full(&error))),
         }
     }
 
@@ -159,7 +161,15 @@ impl Capture {
             container,
             reason, "Cannot capture the memory of a container"
         );
-        Self::Failed(reason)
+        Self::failed(&reason)
+    }
+
+    fn failed(reason: &str) -> Self {
+        let is_too_far = |(at, letter): &(usize, char)| at + letter.len_utf8() > MAX_REASON_BYTES;
+        Self::Failed(match reason.char_indices().find(is_too_far) {
+            Some((end, _)) => format!("{}…", &reason[..end]),
+            None => reason.to_owned(),
+        })
     }
 
     /// An error in the place of memory that could not be had.
@@ -296,4 +306,26 @@ fn time_for(bytes: u64) -> Duration {
 fn reason(fault: &Fault, log: Option<&str>) -> String {
     log.and_then(criu_log::cause)
         .unwrap_or_else(|| fault.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process that held a large deleted file by a very long path made its container impossible to capture: the reason why there is no
+    /// memory was longer than what a manifest takes.
+    #[test]
+    fn a_reason_is_no_longer_than_a_manifest_takes() {
+        for (reason, length) in [
+            ("é".repeat(4096), 1000),
+            ("x".repeat(4096), 1000),
+            ("y".to_owned(), 1),
+        ] {
+            let Capture::Failed(told) = Capture::failed(&reason) else {
+                panic!("it has failed");
+            };
+            let words = told.trim_end_matches('…');
+            assert!(words.len() == length && reason.starts_with(words), "{told}");
+        }
+    }
 }
