@@ -268,7 +268,7 @@ pub(super) const KEYS: [Key; 33] = [
     },
     Key {
         name: "encrypt_memory",
-        about: "`with-key` encrypts memory where its namespace has a key; `always` captures none elsewhere",
+        about: "`with-key` encrypts memory where its namespace has a key; `always` captures none elsewhere, and restores none that is not encrypted",
         get: |config| config.encrypt_memory.as_str().to_owned(),
         set: |config, value| {
             EncryptMemory::parse(value)
