@@ -27,6 +27,8 @@ const TERM_LIMIT: Duration = Duration::from_secs(10);
 const KILL_LIMIT: Duration = Duration::from_secs(20);
 /// How often a task that is to end is looked at.
 const LOOK: Duration = Duration::from_millis(20);
+/// Between two attempts to undo what could not be undone at once.
+const UNDO_RETRY: Duration = Duration::from_secs(5);
 /// Between two attempts to follow containerd's events.
 const RECONNECT: Duration = Duration::from_secs(5);
 /// An event may get lost while containerd restarts; this finds what it was about.
@@ -232,6 +234,30 @@ pub(crate) async fn discard(host: &Arc<Host>, record: &ContainerRecord) -> Resul
     release(host, record).await
 }
 
+/// Undoes a container that is incomplete: now, or else as soon as it can be, while the daemon works on. A shim that is just having CRIU make
+/// processes answers nobody until they are there, and they must not stay.
+pub(crate) async fn undo(host: &Arc<Host>, record: &ContainerRecord) {
+    let Err(error) = discard(host, record).await else {
+        return;
+    };
+    let error: &dyn std::error::Error = &error;
+    warn!(
+        container = record.id,
+        error, "Cannot undo a container yet, it is tried again"
+    );
+    let (host, record) = (Arc::clone(host), record.clone());
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(UNDO_RETRY).await;
+            match discard(&host, &record).await {
+                Ok(()) => break,
+                Err(error) => debug!(container = record.id, %error, "Cannot undo a container yet"),
+            }
+        }
+        info!(namespace = %record.namespace, container = record.id, "Undid a container");
+    });
+}
+
 fn tell(host: &Host, action: &'static str, record: &ContainerRecord) {
     let event = Event::new(action, &record.id).of(&record.namespace);
     host.events.tell(event.about(record.snapshot));
@@ -272,10 +298,9 @@ async fn release(host: &Arc<Host>, record: &ContainerRecord) -> Result<()> {
         folders::remove(&folder)
     })
     .await?;
-    match host
-        .catalogue
-        .remove_container(&record.namespace, &record.id, clock::now())
-    {
+    let (catalogue, gone) = (Arc::clone(&host.catalogue), record.clone());
+    let forget = move || Ok(catalogue.remove_container(&gone.namespace, &gone.id, clock::now()));
+    match blocking::<_, StoreError>(forget).await? {
         // Whoever comes first, of the one who removes it and the one who sees that it is gone.
         Ok(()) if record.is_complete => tell(host, "remove-container", record),
         Ok(()) | Err(StoreError::NotFound { .. }) => {}

@@ -175,14 +175,13 @@ pub async fn restore(host: &Arc<Host>, plan: RestorePlan, job: &JobHandle) -> Re
     let (is_of_image, made) = (*base == Base::Image, enrolled.len() as u64);
     let bytes = blueprint.memory_bytes.unwrap_or(0);
     let bytes = bytes.saturating_add(plan.snapshot.logical_bytes);
-    match is_of_image {
-        true => host.catalogue.touch(snapshot, clock::now())?,
-        false => {
-            let saved_us = usage::saved_us(bytes, made, started.elapsed());
-            host.catalogue
-                .note_restore(snapshot, made, saved_us, clock::now())?;
-        }
-    }
+    let saved_us = usage::saved_us(bytes, made, started.elapsed());
+    let (catalogue, noted) = (Arc::clone(&host.catalogue), *snapshot);
+    blocking(move || match is_of_image {
+        true => catalogue.touch(&noted, clock::now()),
+        false => catalogue.note_restore(&noted, made, saved_us, clock::now()),
+    })
+    .await?;
     let mut containers = Vec::with_capacity(enrolled.len());
     for record in &enrolled {
         containers.push(containers::view(host, record).await?);
@@ -240,11 +239,11 @@ async fn make_all(
 ) -> Result<Vec<String>> {
     for id in &blueprint.plan.ids {
         let record = blueprint.record(host, id);
-        host.catalogue.insert_container(&record)?;
-        let namespace = record.namespace.clone();
-        enrolled.push(record);
-        let attach = &blueprint.plan.attach;
-        host.catalogue.attach((&namespace, id), attach)?;
+        let (catalogue, one) = (Arc::clone(&host.catalogue), record.clone());
+        blocking(move || catalogue.insert_container(&one)).await?;
+        enrolled.push(record.clone());
+        let (catalogue, attach) = (Arc::clone(&host.catalogue), blueprint.plan.attach.clone());
+        blocking(move || catalogue.attach((&record.namespace, &record.id), &attach)).await?;
     }
     job.phase("mount");
     blueprint.mount(host).await?;
@@ -261,23 +260,18 @@ async fn make_all(
     if job.is_cancelled() {
         return Err(StoreError::Cancelled.into());
     }
-    host.catalogue.complete_containers(enrolled)?;
+    let (catalogue, complete) = (Arc::clone(&host.catalogue), enrolled.clone());
+    blocking(move || catalogue.complete_containers(&complete)).await?;
     for record in enrolled {
         record.is_complete = true;
     }
     Ok(warnings)
 }
 
-/// Undoes what was made. What cannot be undone now is incomplete in the catalogue, and undone at the next start.
+/// Undoes what was made. What cannot be undone now is incomplete in the catalogue, and undone later, or at the next start.
 async fn undo(host: &Arc<Host>, enrolled: &[ContainerRecord]) {
     for record in enrolled {
-        if let Err(error) = containers::discard(host, record).await {
-            let error: &dyn std::error::Error = &error;
-            warn!(
-                container = record.id,
-                error, "Cannot undo a restore now, the next start will"
-            );
-        }
+        containers::undo(host, record).await;
     }
 }
 

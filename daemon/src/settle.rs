@@ -122,7 +122,7 @@ async fn undo_incomplete(host: &Arc<Host>) -> Result<()> {
     let records = host.catalogue.containers()?;
     for record in records.iter().filter(|record| !record.is_complete) {
         info!(namespace = %record.namespace, container = record.id, "Undoing a restore that was not finished");
-        tolerate("undo a restore", containers::discard(host, record).await);
+        containers::undo(host, record).await;
     }
     Ok(())
 }

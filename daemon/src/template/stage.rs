@@ -14,14 +14,13 @@ use snap_fs::capture::Exclude;
 use snap_store::{
     ContainerConfig, ContainerRecord, Meta, Origin, Progress, SnapshotId, SnapshotRecord,
 };
-use tracing::warn;
 
 use super::{BuildPlan, cancelled, image::Image, output::Output, recipe::Work, users};
 use crate::{
     blocking, clock,
     containerd::NewContainer,
     containers,
-    error::{Error, Result, in_full},
+    error::{Error, Result},
     host::Host,
     jobs::JobHandle,
     restore::{ORIGIN_LABEL, SNAPSHOT_LABEL, folders},
@@ -95,15 +94,9 @@ impl Stage {
         containers::stand(&self.host, &self.record).await
     }
 
-    /// Undoes it. What cannot be undone now is undone by the next start.
+    /// Undoes it, later when it cannot be undone now.
     pub(super) async fn end(self) {
-        if let Err(error) = containers::discard(&self.host, &self.record).await {
-            warn!(
-                container = self.record.id,
-                error = in_full(&error),
-                "Cannot undo a stage now, the next start will"
-            );
-        }
+        containers::undo(&self.host, &self.record).await;
     }
 
     pub(super) fn host(&self) -> &Arc<Host> {

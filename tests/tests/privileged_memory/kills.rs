@@ -3,6 +3,10 @@
 use std::{fs, path::PathBuf, process::Stdio, thread, time::Duration};
 
 use anyhow::{Context, Result};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use snap_api::ContainerView;
 use snap_tests::{Dice, Host, rounds, wait_for};
 
@@ -89,4 +93,46 @@ fn a_daemon_killed_while_it_restores_memory_restores_all_or_nothing() -> Result<
         goes_on(&host.rootfs("one")).with_context(in_round)?;
     }
     Ok(())
+}
+
+/// A shim that has CRIU make processes answers nobody until they are there. The start that was to undo them gave up then, and they ran on, in a
+/// container that nobody could see or remove.
+#[test]
+fn what_a_killed_daemon_has_half_restored_goes_also_when_its_shim_is_silent_at_the_start()
+-> Result<()> {
+    let mut host = Host::start()?;
+    run_witness(&host, "one", "")?;
+    host.exec(
+        "one",
+        "printf '#!/bin/sh\\ntouch /asked\\nsleep 25\\n' > /bin/hook; chmod +x /bin/hook",
+    )?;
+    create(&host, "one", &["--memory=required", "--name", "warm"])?;
+    let mut command = host
+        .snapctl_command()?
+        .args(["restore", "warm", "--id", "two", "--hook", "/bin/hook"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("Run snapctl")?;
+    let asked = host.restored_rootfs("two").join("asked");
+    wait_for("the hook", LIMIT, || Ok(asked.exists().then_some(())))?;
+    let shim = Pid::from_raw(host.shim("two")?.cast_signed());
+    kill(shim, Signal::SIGSTOP)?;
+    host.take_daemon()?.kill()?;
+    command.wait()?;
+    let started = host.start_daemon();
+    let is_there = host.containers()?.contains(&"two".to_owned());
+    kill(shim, Signal::SIGCONT)?;
+    started?;
+    assert!(is_there, "It was undone at the start");
+    wait_for("the end of what was half restored", LIMIT, || {
+        let is_gone = !host.containers()?.contains(&"two".to_owned());
+        Ok((is_gone && cgroups_of(&host, "two")?.is_empty()).then_some(()))
+    })?;
+    wait_for("its mounts to go", LIMIT, || {
+        let mounts = host.our_mounts()?;
+        Ok(mounts.is_empty().then_some(()))
+    })?;
+    nothing_is_left(&host)?;
+    goes_on(&host.rootfs("one"))
 }
