@@ -39,6 +39,7 @@ mod joined;
 mod parts;
 mod place;
 mod put;
+mod rest;
 mod still;
 mod subject;
 
@@ -51,7 +52,7 @@ pub(crate) use put::{PutPlan, check as check_put, put};
 pub enum CreateSource {
     /// A running container.
     Container(String),
-    /// A container that was made for this and in which nothing runs.
+    /// A container in which nothing runs, and goes on not to until it is read.
     AtRest(String),
     /// A folder of the host.
     Path(PathBuf),
@@ -268,6 +269,7 @@ async fn capture(
     };
 
     let warnings = taken.tree.warnings.iter().chain(&taken.warnings);
+    subject.require_rest(host, &plan.namespace).await?;
     subject.warnings.extend(warnings.cloned());
     let mut manifest = manifest(plan, &subject, &taken);
     let draft = look_back(host, plan, draft, &manifest, job).await?;

@@ -3,7 +3,9 @@
 use std::{fs, time::Duration};
 
 use anyhow::{Context, Result};
-use snap_api::{CheckResult, DoctorReport, SnapshotView, TriggerView};
+use snap_api::{
+    CheckResult, DoctorReport, JobState, JobView, SnapshotDetail, SnapshotView, TriggerView,
+};
 use snap_tests::{Host, HostOptions, Image, text, wait_for};
 
 const SOON: Duration = Duration::from_secs(120);
@@ -237,5 +239,44 @@ fn i1_a_container_is_captured_when_it_is_killed_for_its_memory() -> Result<()> {
     let snapshot = wait_for_one(&host, "hungry")?;
     assert_eq!(snapshot.labels["snapshotd.io/auto"], "oom");
     assert_eq!(snapshot.source, "eater");
+    Ok(())
+}
+
+/// What was read while a container was started again was made the newest version, the policy let the ones before go for it, and then it was
+/// removed: of the name nothing was left.
+#[test]
+fn i1_a_container_that_starts_while_it_is_captured_loses_no_version() -> Result<()> {
+    let host = Host::start()?;
+    let script = "[ -e /end ] || { while [ ! -e /end ]; do sleep 0.1; done; dd if=/dev/urandom of=/data bs=1M count=400; exit 0; }; while :; do sleep 0.2; done";
+    run(&host, "work", "exit", script)?;
+    host.snap(&["policy", "set", "work", "--keep-last", "1"])?;
+    host.snap(&["create", "work", "--name", "work"])?;
+    fs::write(host.rootfs("work").join("end"), "")?;
+    let job = wait_for("a capture to begin", SOON, || {
+        let jobs: Vec<JobView> = host.snap_json(&["jobs"])?;
+        let is_it = |job: &JobView| job.kind == "create" && job.state == JobState::Running;
+        Ok(jobs.into_iter().find(is_it))
+    })?;
+    host.ctr(&["task", "delete", "work"])?.ok()?;
+    let pipes = host.folder().join("pipes");
+    let fifos = ["--fifo-dir", text(&pipes)?];
+    host.ctr(&[&["task", "start", "--detach"], &fifos[..], &["work"]].concat())?
+        .ok()?;
+    let ended = wait_for("the capture to end", SOON, || {
+        let jobs: Vec<JobView> = host.snap_json(&["jobs"])?;
+        let has_ended = |one: &JobView| one.job == job.job && one.state != JobState::Running;
+        Ok(jobs.into_iter().find(has_ended))
+    })?;
+    // On a machine that reads faster than it starts containers the capture was over before.
+    let expected = match ended.error {
+        Some(error) if error.reason == "started-again" => "work:1",
+        Some(error) => anyhow::bail!("{error:?}"),
+        None => "work:2",
+    };
+    let left = made(&host, "work")?;
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].versions, [expected]);
+    let latest: SnapshotDetail = host.snap_json(&["show", "work"])?;
+    assert_eq!(latest.snapshot.id, left[0].id);
     Ok(())
 }

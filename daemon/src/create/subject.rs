@@ -12,7 +12,9 @@ use snap_store::{ContainerConfig, Error as StoreError, Namespace, Origin, Snapsh
 use super::{
     CreatePlan, CreateSource, LayerSource, MergeSource,
     folders::{self, Layer},
-    place, usage,
+    place,
+    rest::Rest,
+    usage,
 };
 use crate::{
     attached,
@@ -44,6 +46,8 @@ pub(super) struct Subject {
     pub(super) included: Vec<SpecMount>,
     /// Things worth knowing that do not stop the capture.
     pub(super) warnings: Vec<String>,
+    /// How it was found, when it is read without a pause because nothing runs in it.
+    rest: Option<Rest>,
 }
 
 /// Where the files of a subject are.
@@ -84,12 +88,27 @@ impl Subject {
                 require_running(host, plan, container).await?;
                 Self::folder_of_container(host, plan, container, path).await
             }
-            CreateSource::AtRest(id) => Self::container(host, plan, id, Path::new("/")).await,
+            CreateSource::AtRest(id) => {
+                let rest = Rest::find(host, &plan.namespace, id).await?;
+                let subject = Self::container(host, plan, id, Path::new("/")).await?;
+                Ok(Self {
+                    rest: Some(rest),
+                    ..subject
+                })
+            }
             CreateSource::Layer(layer) => Ok(Self::layer(layer)),
             CreateSource::Merge(trees) => {
                 let root = Root::Trees(trees.clone());
                 Ok(Self::of(trees.source.clone(), String::new(), root))
             }
+        }
+    }
+
+    /// Once it is read: it was at rest all the while, where it had to be.
+    pub(super) async fn require_rest(&self, host: &Host, namespace: &Namespace) -> Result<()> {
+        match self.rest {
+            Some(rest) => rest.require(host, namespace, &self.source).await,
+            None => Ok(()),
         }
     }
 
@@ -112,6 +131,7 @@ impl Subject {
             top: PathBuf::from("/"),
             included: Vec::new(),
             warnings: Vec::new(),
+            rest: None,
         }
     }
 
@@ -210,6 +230,7 @@ impl Subject {
             top: PathBuf::from("/"),
             included,
             warnings,
+            rest: None,
         })
     }
 }
