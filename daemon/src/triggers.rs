@@ -5,6 +5,7 @@
 //! counts, for nobody knows of anything older whether it was wished then.
 
 mod decision;
+mod noted;
 mod policies;
 mod views;
 
@@ -22,6 +23,7 @@ use tracing::{info, warn};
 
 use self::{
     decision::End,
+    noted::{change, note, resume},
     policies::{Ttl, Wish},
 };
 pub(crate) use self::{policies::Policies, views::views};
@@ -101,6 +103,7 @@ fn complain(policies: &Policies) {
 
 /// Follows ends of tasks, for ever; connects again after containerd was away.
 pub(crate) async fn run(host: Arc<Host>) {
+    resume(&host);
     let mut follower = Follower {
         recent: HashMap::new(),
         since_ms: since(&host),
@@ -304,17 +307,16 @@ async fn meet(
     {
         return Ok(());
     }
-    let seen = host.catalogue.trigger(namespace, id)?;
-    let Some(next) = decision::met(seen.as_ref(), (namespace, id), end, clock::now()) else {
-        return Ok(());
-    };
-    let (cause, held_back) = (end.cause.as_str(), next.held_back);
-    info!(%namespace, container = id, cause, held_back, "A container has ended that is captured then");
-    host.catalogue.update_trigger(seen.as_ref(), &next)?;
+    let met =
+        |seen: Option<&TriggerRecord>| decision::met(seen, (namespace, id), end, clock::now());
+    if let Some(next) = change(host, (namespace, id), met)? {
+        let (cause, held_back) = (end.cause.as_str(), next.held_back);
+        info!(%namespace, container = id, cause, held_back, "A container has ended that is captured then");
+    }
     Ok(())
 }
 
-/// Starts the job of an attempt, once it is written down that it begins.
+/// Starts the job of an attempt, once it is written down that it begins. What cannot begin now stays due.
 fn begin(host: &Arc<Host>, seen: &TriggerRecord, begun: TriggerRecord) -> Result<()> {
     if !host.catalogue.update_trigger(Some(seen), &begun)? {
         return Ok(());
@@ -327,7 +329,7 @@ fn begin(host: &Arc<Host>, seen: &TriggerRecord, begun: TriggerRecord) -> Result
         snapshot: Some(id),
         key: None,
     };
-    let job_host = Arc::clone(host);
+    let (job_host, waits) = (Arc::clone(host), begun.clone());
     let started = host.jobs.start(request, move |job| async move {
         let made = make(&job_host, &begun, id, &job).await;
         let result = match &made {
@@ -337,23 +339,10 @@ fn begin(host: &Arc<Host>, seen: &TriggerRecord, begun: TriggerRecord) -> Result
         note(&job_host, &begun, &result);
         made
     });
-    started.map(drop)
-}
-
-/// Notes what came of an attempt; an end that was met meanwhile stays due.
-fn note(host: &Host, begun: &TriggerRecord, result: &Result<SnapshotId, String>) {
-    let noting = || -> snap_store::Result<()> {
-        while let Some(seen) = host.catalogue.trigger(&begun.namespace, &begun.container)? {
-            let next = decision::ended(&seen, result.clone(), clock::now());
-            if host.catalogue.update_trigger(Some(&seen), &next)? {
-                break;
-            }
-        }
-        Ok(())
-    };
-    if let Err(error) = noting() {
-        warn!(container = begun.container, %error, "Cannot note what came of an automatic snapshot");
+    if started.is_err() {
+        host.catalogue.update_trigger(Some(&waits), seen)?;
     }
+    started.map(drop)
 }
 
 /// The files of a container that has ended. When its task was started again before, it is captured as one that runs.
@@ -435,4 +424,74 @@ fn shortened(mut why: String) -> String {
     let end = end.into_iter().find(|end| why.is_char_boundary(*end));
     why.truncate(end.unwrap_or(0));
     why
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+
+    fn met_now(host: &Host, id: &str) -> TriggerRecord {
+        let namespace = "default".parse().unwrap();
+        let end = End {
+            cause: EndCause::Exit,
+            at_ms: clock_ms(),
+        };
+        let met =
+            |seen: Option<&TriggerRecord>| decision::met(seen, (&namespace, id), end, clock::now());
+        change(host, (&namespace, id), met).unwrap().unwrap()
+    }
+
+    fn known(host: &Host) -> TriggerRecord {
+        host.catalogue.triggers(None).unwrap().remove(0)
+    }
+
+    /// When there were too many jobs, or the daemon was stopping, the attempt was written down as begun and never made.
+    #[tokio::test]
+    async fn what_no_job_can_be_started_for_stays_due() {
+        let (host, _folder) = fixture::host(|_| {});
+        let waits = met_now(&host, "web");
+        host.jobs.shut_down(Duration::ZERO).await;
+        let begun = decision::begun(&waits, clock::now()).unwrap();
+        begin(&host, &waits, begun).unwrap_err();
+        assert_eq!(known(&host), waits);
+    }
+
+    /// A daemon that was killed while it captured never came back to it: the end was met, and nothing was due.
+    #[tokio::test]
+    async fn what_a_killed_daemon_was_at_is_due_again_after_the_next_start() {
+        let (host, _folder) = fixture::host(|_| {});
+        let waits = met_now(&host, "web");
+        let begun = decision::begun(&waits, clock::now()).unwrap();
+        host.catalogue.update_trigger(Some(&waits), &begun).unwrap();
+        resume(&host);
+        let again = known(&host);
+        assert_eq!((again.due_at, again.failures), (Some(begun.quiet_until), 1));
+        assert!(again.last.is_some_and(|last| last.result.is_err()));
+        resume(&host);
+        assert_eq!(known(&host).failures, 1, "that was one attempt");
+    }
+
+    /// An end that came while the end of an attempt was written down was lost.
+    #[test]
+    fn an_end_is_not_lost_to_another_change() {
+        let (host, _folder) = fixture::host(|_| {});
+        let (namespace, now) = ("default".parse().unwrap(), clock::now());
+        let first = met_now(&host, "web");
+        let mut asked = 0;
+        let changed = change(&host, (&namespace, "web"), |seen| {
+            asked += 1;
+            if asked == 1 {
+                let begun = decision::begun(&first, now).unwrap();
+                host.catalogue.update_trigger(Some(&first), &begun).unwrap();
+            }
+            let end = End {
+                cause: EndCause::Exit,
+                at_ms: first.ended_ms + 1,
+            };
+            decision::met(seen, (&namespace, "web"), end, now)
+        });
+        assert_eq!((changed.unwrap().unwrap(), asked), (known(&host), 2));
+        assert_eq!(known(&host).ended_ms, first.ended_ms + 1);
+    }
 }

@@ -51,7 +51,7 @@ pub(super) fn met(
             failures: 0,
         });
     };
-    if end.at_ms <= seen.ended_ms {
+    if was_met(seen, end, now) {
         return None;
     }
     // When the clock went back, nothing is quiet for longer than it ever is.
@@ -70,9 +70,19 @@ pub(super) fn met(
     })
 }
 
-/// What is known once an attempt begins at `now`; `None` when nothing is due.
+/// True for an end that was met, and for one before that. When the last that was met lies ahead of the clock, the clock was set back, and
+/// what comes first is not known any more: then only that same end was met.
+fn was_met(seen: &TriggerRecord, end: End, now: i64) -> bool {
+    // `now` is the beginning of its second.
+    let is_ahead = seen.ended_ms >= now.saturating_add(1).saturating_mul(1000);
+    end.at_ms == seen.ended_ms || (end.at_ms < seen.ended_ms && !is_ahead)
+}
+
+/// What is known once an attempt begins at `now`; `None` when nothing is due. Nothing is ever due later than it is quiet at the longest: what
+/// is later by the clock was so before the clock was set.
 pub(super) fn begun(seen: &TriggerRecord, now: i64) -> Option<TriggerRecord> {
-    seen.due_at.filter(|due| *due <= now)?;
+    let latest = now.saturating_add(LONGEST_QUIET_SECONDS);
+    seen.due_at.filter(|due| *due <= now || *due > latest)?;
     let was_quiet = quiet_seconds(seen.strikes);
     let is_soon = seen.last.is_some() && now < seen.quiet_until.saturating_add(was_quiet);
     let strikes = match is_soon {
@@ -106,6 +116,12 @@ pub(super) fn ended(
         failures,
         ..seen.clone()
     }
+}
+
+/// True when an attempt has begun and nothing is known of its end: asked at the start, the daemon ended during it.
+pub(super) fn was_cut_off(seen: &TriggerRecord) -> bool {
+    let begun_at = seen.quiet_until.saturating_sub(quiet_seconds(seen.strikes));
+    seen.due_at.is_none() && seen.last.as_ref().is_none_or(|last| last.at < begun_at)
 }
 
 /// How long it is quiet after so many strikes.
@@ -208,6 +224,53 @@ mod tests {
         let back = NOW - 365 * 24 * 3600;
         let next = met(Some(&made), (&namespace, "web"), end(2), back).unwrap();
         assert_eq!(next.due_at, Some(back + LONGEST_QUIET_SECONDS));
+    }
+
+    /// The clock goes back by a year: an end that comes then is before the last one by its date, and what was due would be so in a year.
+    #[test]
+    fn an_end_after_the_clock_went_back_is_met_and_captured() {
+        let namespace: Namespace = "default".parse().unwrap();
+        let back = NOW - 365 * 24 * 3600;
+        let end = |at: i64| End {
+            cause: EndCause::Exit,
+            at_ms: at * 1000,
+        };
+        let first = met(None, (&namespace, "web"), end(NOW), NOW).unwrap();
+        let made = ended(
+            &begun(&first, NOW).unwrap(),
+            Ok(SnapshotId::from_bytes([1; 16])),
+            NOW,
+        );
+        let waits = met(Some(&made), (&namespace, "web"), end(NOW + 1), NOW + 1).unwrap();
+        assert_eq!(begun(&waits, NOW + 2), None, "it is quiet");
+        assert!(begun(&waits, back).is_some());
+        let of = (&namespace, "web");
+        assert_eq!(met(Some(&made), of, end(NOW), back), None, "that one was");
+        let later = met(Some(&made), of, end(back + 5), back + 5).unwrap();
+        assert!(begun(&later, later.due_at.unwrap()).is_some());
+        assert_eq!(met(Some(&later), of, end(back + 4), back + 6), None);
+    }
+
+    #[test]
+    fn an_attempt_that_was_cut_off_is_told_from_one_that_has_ended() {
+        let namespace: Namespace = "default".parse().unwrap();
+        let mut record = None;
+        for (at, strikes) in [(NOW, 0), (NOW + 70, 1), (NOW + 4000, 0)] {
+            let end = End {
+                cause: EndCause::Exit,
+                at_ms: at * 1000,
+            };
+            let waits = met(record.as_ref(), (&namespace, "web"), end, at).unwrap();
+            assert!(!was_cut_off(&waits), "it has not begun");
+            let under_way = begun(&waits, at).unwrap();
+            assert_eq!(under_way.strikes, strikes);
+            assert!(was_cut_off(&under_way));
+            let again = ended(&under_way, Err("the daemon ended".to_owned()), at + 5);
+            assert_eq!(again.due_at, Some(under_way.quiet_until));
+            let done = ended(&under_way, Ok(SnapshotId::from_bytes([1; 16])), at);
+            assert!(!was_cut_off(&done));
+            record = Some(done);
+        }
     }
 
     #[test]
