@@ -20,6 +20,7 @@ use crate::{
 
 /// Files and folders that are put, or paths that are removed, at once.
 const MAX_PATHS: usize = 10_000;
+    quota,
 /// Things one container has mounted beside its root.
 const MAX_ATTACHED: usize = 64;
 
@@ -38,6 +39,9 @@ pub(super) async fn change(
         kind: JobKind::Volume,
         namespace: volume.namespace.clone(),
         subject: format!("{what} {}", volume.name.name()),
+    if !matches!(change, Change::Reload(..)) {
+        quota::admit(host, &volume.namespace).await?;
+    }
         snapshot: None,
         key: None,
     };
@@ -207,4 +211,25 @@ async fn folder_of(
     }
     let names: Vec<&[u8]> = names.iter().map(EntryName::as_bytes).collect();
     Ok(AttachingWhat::Snapshot(record.id, names.join(&b'/')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+
+    /// What a namespace alone needs was counted for creates and builds alone: who changed nothing but volumes had no limit.
+    #[tokio::test]
+    async fn a_change_of_a_volume_counts_what_its_namespace_needs() {
+        let (host, _folder) = fixture::host(|config| config.unique_bytes_per_namespace = 1);
+        fixture::unlike_others(&host, "web");
+        let request = VolumeChangeRequest {
+            namespace: "default".to_owned(),
+            name: "data".to_owned(),
+            change: VolumeChange::Create,
+        };
+        let peer = Peer { uid: 0, pid: None };
+        let refused = change(&host, peer, request).await.unwrap_err();
+        assert_eq!(ErrorReport::from(refused).code, ErrorCode::Limit);
+    }
 }

@@ -28,17 +28,12 @@ impl Catalogue {
         self.read("add up the trash", |transaction| trashed(transaction, None))
     }
 
-    /// The snapshots of a namespace that were made at `since` or after, in seconds since 1970, and what each has added to the store.
-    pub fn stored_since(
-        &self,
-        namespace: &Namespace,
-        since: i64,
-    ) -> Result<Vec<(SnapshotId, u64)>> {
-        self.read("add up new snapshots", |transaction| {
+    /// The snapshots of a namespace that have added to the store, and how many bytes each.
+    pub fn stored(&self, namespace: &Namespace) -> Result<Vec<(SnapshotId, u64)>> {
+        self.read("add up snapshots", |transaction| {
             let sql =
-                "SELECT id, stored_bytes FROM snapshots WHERE namespace = ?1 AND created_at >= ?2";
-            let key = rusqlite::params![namespace.as_str(), since];
-            rows::collect(transaction, sql, key, |row| {
+                "SELECT id, stored_bytes FROM snapshots WHERE namespace = ? AND stored_bytes > 0 AND state <> 'failed'";
+            rows::collect(transaction, sql, [namespace.as_str()], |row| {
                 Ok((SnapshotId::from_bytes(row.get(0)?), rows::count(row, 1)?))
             })
         })
