@@ -366,7 +366,7 @@ impl Catalogue {
         self.autos(None)?;
         self.triggers(None)?;
         self.templates(None)?;
-        self.volumes(None)?;
+        self.volumes(None, None, usize::MAX)?;
         self.all_attached()?;
         self.all_moves().map(drop)
     }

@@ -8,19 +8,24 @@ use snap_api::{
 };
 use snap_store::{Attaching, AttachingWhat, EntryName, Node, TreeReader, VolumeRecord};
 
-use super::{browse::active, page::PageBuilder, parse, peer::Peer};
+use super::{
+    browse::active,
+    page::{self, PageBuilder},
+    parse,
+    peer::Peer,
+};
 use crate::{
     blocking,
     collect::relief,
     error::Result,
     host::Host,
     jobs::{JobKind, JobRequest},
+    quota,
     volume::{self, Change, Put, Volume},
 };
 
 /// Files and folders that are put, or paths that are removed, at once.
 const MAX_PATHS: usize = 10_000;
-    quota,
 /// Things one container has mounted beside its root.
 const MAX_ATTACHED: usize = 64;
 
@@ -34,14 +39,14 @@ pub(super) async fn change(
     if !matches!(change, Change::Create) {
         volume::found(host, &volume).await?;
     }
+    if !matches!(change, Change::Reload(..)) {
+        quota::admit(host, &volume.namespace).await?;
+    }
     relief::admit(host).await?;
     let request = JobRequest {
         kind: JobKind::Volume,
         namespace: volume.namespace.clone(),
         subject: format!("{what} {}", volume.name.name()),
-    if !matches!(change, Change::Reload(..)) {
-        quota::admit(host, &volume.namespace).await?;
-    }
         snapshot: None,
         key: None,
     };
@@ -120,13 +125,18 @@ pub(super) async fn list(host: &Arc<Host>, request: &ListRequest) -> Result<Page
     let limit = parse::page_limit(request.limit);
     let catalogue = Arc::clone(&host.catalogue);
     let key = |one: &VolumeRecord| format!("{}/{}", one.namespace, one.name.name());
-    let mut all = blocking(move || catalogue.volumes(namespace.as_ref())).await?;
-    all.sort_by_cached_key(key);
-    if let Some(cursor) = &request.cursor {
-        all.retain(|one| key(one) > *cursor);
-    }
+    let cursor = match &request.cursor {
+        Some(cursor) => Some(cursor.split_once('/').ok_or_else(page::invalid)?),
+        None => None,
+    };
+    let after = cursor.map(|(namespace, name)| (namespace.to_owned(), name.to_owned()));
+    let some = blocking(move || {
+        let after = after.as_ref();
+        let after = after.map(|(namespace, name)| (&**namespace, &**name));
+        catalogue.volumes(namespace.as_ref(), after, limit)
+    });
     let mut page = PageBuilder::new(limit);
-    for one in &all {
+    for one in &some.await? {
         if page.is_full() {
             break;
         }

@@ -125,10 +125,15 @@ impl Catalogue {
         })
     }
 
-    /// All volumes, of one namespace or of every one, by namespace and name.
-    pub fn volumes(&self, namespace: Option<&Namespace>) -> Result<Vec<VolumeRecord>> {
+    /// Volumes of one namespace or of every one, by namespace and name, `limit` at most; those behind `after`, which need not be there.
+    pub fn volumes(
+        &self,
+        namespace: Option<&Namespace>,
+        after: Option<(&str, &str)>,
+        limit: usize,
+    ) -> Result<Vec<VolumeRecord>> {
         self.read("list volumes", |transaction| {
-            of(transaction, namespace, None)
+            some(transaction, (namespace, None), after, limit)
         })
     }
 
@@ -269,10 +274,20 @@ pub(super) fn adopt(transaction: &Transaction<'_>, manifest: &Manifest) -> Resul
     Ok(())
 }
 
+/// All of a namespace or of every one, or the one of that name.
 pub(super) fn of(
     transaction: &Transaction<'_>,
     namespace: Option<&Namespace>,
     name: Option<&SnapshotName>,
+) -> Result<Vec<VolumeRecord>, Failure> {
+    some(transaction, (namespace, name), None, usize::MAX)
+}
+
+fn some(
+    transaction: &Transaction<'_>,
+    (namespace, name): (Option<&Namespace>, Option<&SnapshotName>),
+    after: Option<(&str, &str)>,
+    limit: usize,
 ) -> Result<Vec<VolumeRecord>, Failure> {
     let sql = "SELECT volumes.namespace, volumes.name, volumes.created_at, head, snapshot,
                (SELECT count(*) FROM volume_versions AS all_of_it
@@ -280,10 +295,14 @@ pub(super) fn of(
                FROM volumes JOIN volume_versions ON volume_versions.namespace = volumes.namespace
                AND volume = name AND number = head
                WHERE (?1 IS NULL OR volumes.namespace = ?1) AND (?2 IS NULL OR name = ?2)
-               ORDER BY volumes.namespace, name";
-    let key = [
+               AND (?3 IS NULL OR (volumes.namespace, name) > (?3, ?4))
+               ORDER BY volumes.namespace, name LIMIT ?5";
+    let key = params![
         namespace.map(Namespace::as_str),
         name.map(SnapshotName::name),
+        after.map(|(namespace, _)| namespace),
+        after.map(|(_, name)| name),
+        i64::try_from(limit).unwrap_or(i64::MAX),
     ];
     let found = rows::collect(transaction, sql, key, |row| {
         Ok((

@@ -229,7 +229,7 @@ pub(super) fn told(catalogue: &Catalogue) -> String {
     let restores = (
         catalogue.restores().unwrap(),
         catalogue.autos(None).unwrap(),
-        catalogue.volumes(None).unwrap(),
+        catalogue.volumes(None, None, 9).unwrap(),
         catalogue.all_attached().unwrap(),
         catalogue.triggers(None).unwrap(),
     );

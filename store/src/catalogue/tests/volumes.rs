@@ -175,3 +175,24 @@ fn versions_are_found_again_by_their_manifests() {
         3
     );
 }
+
+#[test]
+fn volumes_are_listed_behind_any_other_and_no_more_than_asked_for() {
+    let (catalogue, _folder) = catalogue();
+    for (number, volume) in (1..).zip(["a", "a-b", "b", "c"]) {
+        part(&catalogue, volume, number);
+        catalogue
+            .add_volume(&namespace(), &name(volume), &version(1, number), 9)
+            .unwrap();
+    }
+    let listed = |after: Option<&str>, limit| {
+        let after = after.map(|after| ("default", after));
+        let found = catalogue.volumes(Some(&namespace()), after, limit).unwrap();
+        let names = found.iter().map(|one| one.name.name().to_owned());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(listed(None, 2), ["a", "a-b"]);
+    assert_eq!(listed(Some("a-b"), 9), ["b", "c"]);
+    assert_eq!(listed(Some("ax"), 1), ["b"]);
+    assert!(listed(Some("c"), 9).is_empty());
+}
