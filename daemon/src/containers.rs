@@ -290,7 +290,12 @@ async fn deleted(host: &Arc<Host>, namespace: &Namespace, id: &str) -> Result<()
 
 /// Lets go of everything that is held for the container. May be done twice.
 async fn release(host: &Arc<Host>, record: &ContainerRecord) -> Result<()> {
+    // What it has written may be about to be committed, or what it stands on to be exchanged.
+    let _own = attached::turn(host, &record.namespace, &record.id).await;
     let _turn = TURN.lock().await;
+    if is_anothers(host, record)? {
+        return Ok(());
+    }
     let attached = host.catalogue.attached(&record.namespace, &record.id)?;
     let folder = record.folder.clone();
     blocking(move || {
@@ -311,6 +316,17 @@ async fn release(host: &Arc<Host>, record: &ContainerRecord) -> Result<()> {
         host.mounts.release(host, snapshot).await?;
     }
     Ok(())
+}
+
+/// Whether a container that was made since has the id. What was released by whoever came first is nobody's, and goes once more.
+fn is_anothers(host: &Host, record: &ContainerRecord) -> Result<bool> {
+    match host.catalogue.container(&record.namespace, &record.id) {
+        Ok(found) => {
+            Ok((found.created_at, found.is_complete) != (record.created_at, record.is_complete))
+        }
+        Err(StoreError::NotFound { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Kills the task and waits until it has ended.
@@ -371,5 +387,56 @@ fn tidy(done: Result<()>) {
     if let Err(error) = done {
         let error: &dyn std::error::Error = &error;
         warn!(error, "Cannot look after restored containers now");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::fixture;
+
+    fn record(host: &Host, created_at: i64) -> ContainerRecord {
+        let namespace: Namespace = "default".parse().unwrap();
+        ContainerRecord {
+            folder: folder(host, &namespace, "web"),
+            namespace,
+            id: "web".to_owned(),
+            snapshot: None,
+            is_complete: true,
+            created_at,
+        }
+    }
+
+    /// Whoever saw late that a container was gone removed the folder of the next one of that id.
+    #[tokio::test]
+    async fn a_container_that_has_the_id_of_one_that_is_gone_keeps_its_files() {
+        let (host, _folder) = fixture::host(|_| {});
+        let (gone, next) = (record(&host, 1), record(&host, 2));
+        host.catalogue.insert_container(&next).unwrap();
+        fs::create_dir_all(&next.folder).unwrap();
+        release(&host, &gone).await.unwrap();
+        assert!(next.folder.exists());
+        release(&host, &next).await.unwrap();
+        assert!(!next.folder.exists());
+        release(&host, &next).await.unwrap();
+    }
+
+    /// While what it had written was read for a commit, a container's folder was removed, and half of it became the next version.
+    #[tokio::test]
+    async fn nothing_of_a_container_goes_during_its_turn() {
+        let (host, _folder) = fixture::host(|_| {});
+        let record = record(&host, 1);
+        host.catalogue.insert_container(&record).unwrap();
+        fs::create_dir_all(&record.folder).unwrap();
+        let turn = attached::turn(&host, &record.namespace, "web").await;
+        let mut releasing = Box::pin(release(&host, &record));
+        let soon = Duration::from_millis(200);
+        assert!(tokio::time::timeout(soon, &mut releasing).await.is_err());
+        assert!(record.folder.exists());
+        drop(turn);
+        releasing.await.unwrap();
+        assert!(!record.folder.exists());
     }
 }

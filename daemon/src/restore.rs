@@ -239,6 +239,8 @@ async fn make_all(
 ) -> Result<Vec<String>> {
     for id in &blueprint.plan.ids {
         let record = blueprint.record(host, id);
+        // Whoever releases what another one of this id has held is done with it first.
+        let _turn = attached::turn(host, &record.namespace, id).await;
         let (catalogue, one) = (Arc::clone(&host.catalogue), record.clone());
         blocking(move || catalogue.insert_container(&one)).await?;
         enrolled.push(record.clone());

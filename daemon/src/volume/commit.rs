@@ -13,7 +13,7 @@ use super::{
     reload,
 };
 use crate::{
-    attached::Place,
+    attached::{self, Place},
     blocking,
     containerd::TaskStatus,
     create::{CreateSource, LayerSource, MergeSource},
@@ -28,6 +28,7 @@ pub(super) async fn commit(
     container: &str,
     job: &JobHandle,
 ) -> Result<Done> {
+    let turn = attached::turn(host, &volume.namespace, container).await;
     let attached = attached(host, volume, container).await?;
     if attached.is_read_only {
         let message = format!(
@@ -36,13 +37,34 @@ pub(super) async fn commit(
         );
         return Err(ErrorReport::new(ErrorCode::Conflict, "read-only-volume", message).into());
     }
+    let runs = is_running(host, &attached).await?;
+    // One that runs stands still for its capture; one that does not is neither started nor removed during it.
+    let turn = (!runs).then_some(turn);
+    let done = make_version(host, volume, (&attached, runs), job).await?;
+    drop(turn);
+    match done.action {
+        Some(_) => go_on(host, volume, container, done, job).await,
+        None => Ok(done),
+    }
+}
+
+/// From what the container has written to the newest version, unless it has changed nothing.
+async fn make_version(
+    host: &Arc<Host>,
+    volume: &Volume,
+    (attached, runs): (&AttachedRecord, bool),
+    job: &JobHandle,
+) -> Result<Done> {
     let head = manifest(host, found(host, volume).await?.snapshot.id).await?;
     let base = manifest(host, attached.base).await?;
     let has_moved = !is_same(&base, &head);
     let number = next_number(host, volume).await?;
-    let layer = layer(host, volume, &attached).await?;
+    let layer = layer(host, volume, attached, runs);
     let as_version = (!has_moved).then_some(number);
     let (ours, created) = capture(host, volume, layer, as_version, job).await?;
+    if !runs && is_running(host, attached).await? {
+        return Err(started_again(attached));
+    }
     if is_same(&manifest(host, ours).await?, &base) {
         return Ok(Done::default());
     }
@@ -64,9 +86,21 @@ pub(super) async fn commit(
         let (merged, created) = capture(host, volume, trees, Some(number), job).await?;
         (version, done) = (merged, done.counted(&created));
     }
-    let committed = (container.to_owned(), attached.destination.clone(), ours);
-    publish(host, volume, (number, version), Some(committed)).await?;
-    go_on(host, volume, container, done, job).await
+    let (container, destination) = (attached.container.clone(), attached.destination.clone());
+    let committed = Some((container, destination, ours));
+    publish(host, volume, (number, version), committed).await?;
+    Ok(done)
+}
+
+/// With other tools than `snapctl` it can be started at any time: what was read while it ran is of no instant.
+fn started_again(attached: &AttachedRecord) -> crate::Error {
+    let message = format!(
+        "Container {} was started while what it has written was read",
+        attached.container
+    );
+    ErrorReport::new(ErrorCode::Conflict, "started-again", message)
+        .hint("Commit again: a container that runs stands still for it")
+        .into()
 }
 
 /// Has the container stand on the new version, where that can be: otherwise it goes on with what it has.
@@ -93,19 +127,13 @@ async fn go_on(
 }
 
 /// What the container has written, as it is captured.
-pub(super) async fn layer(
-    host: &Arc<Host>,
-    volume: &Volume,
-    attached: &AttachedRecord,
-) -> Result<CreateSource> {
-    Ok(CreateSource::Layer(LayerSource {
+fn layer(host: &Host, volume: &Volume, attached: &AttachedRecord, runs: bool) -> CreateSource {
+    CreateSource::Layer(LayerSource {
         upper: Place::of(host, attached).upper(),
         over: Some(attached.ground),
         source: source_of(volume),
-        container: is_running(host, attached)
-            .await?
-            .then(|| attached.container.clone()),
-    }))
+        container: runs.then(|| attached.container.clone()),
+    })
 }
 
 /// True when the container's processes may write now, or after a thaw.
@@ -114,8 +142,11 @@ pub(super) async fn is_running(host: &Arc<Host>, attached: &AttachedRecord) -> R
         .containerd
         .task(&attached.namespace, &attached.container)
         .await?;
-    let runs = |status| matches!(status, TaskStatus::Running | TaskStatus::Paused);
     Ok(task.is_some_and(|task| runs(task.status)))
+}
+
+pub(super) fn runs(status: TaskStatus) -> bool {
+    matches!(status, TaskStatus::Running | TaskStatus::Paused)
 }
 
 /// The mount of the volume in a container.
@@ -154,7 +185,8 @@ pub(super) async fn is_clean(
     attached: &AttachedRecord,
     job: &JobHandle,
 ) -> Result<bool> {
-    let layer = layer(host, volume, attached).await?;
+    let runs = is_running(host, attached).await?;
+    let layer = layer(host, volume, attached, runs);
     let (id, _): (SnapshotId, _) = capture(host, volume, layer, None, job).await?;
     let same = is_same(
         &manifest(host, id).await?,
