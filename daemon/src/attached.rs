@@ -69,6 +69,13 @@ impl Place {
     pub(crate) fn frame(&self) -> PathBuf {
         self.folder.join(FRAME)
     }
+
+    /// One that nothing of is there yet, whatever the catalogue knows.
+    pub(crate) fn next_generation(&self) -> StoreResult<u64> {
+        let there = files::entries(&self.folder)?;
+        let there = there.iter().filter_map(|layers| generation_of(layers));
+        Ok(there.fold(self.generation, u64::max).saturating_add(1))
+    }
 }
 
 /// Mounts what the container is to have, unless it is mounted already.
@@ -163,15 +170,24 @@ pub(crate) fn show(place: &Place) -> StoreResult<()> {
     mount::mount_bind(&place.merged(), &frame)
 }
 
-/// Removes what other generations have left.
+/// Removes what earlier generations have left. A later one is not known to the catalogue when a copy of it was put back: a container may
+/// be writing there.
 pub(crate) fn forget_others(place: &Place) -> StoreResult<()> {
-    let kept = [place.layers(), place.frame()];
-    for entry in entries(&place.folder)? {
-        if !kept.contains(&entry) {
+    for entry in files::entries(&place.folder)? {
+        if generation_of(&entry).is_some_and(|generation| generation < place.generation) {
             remove_layers(&entry)?;
         }
     }
     Ok(())
+}
+
+fn generation_of(layers: &Path) -> Option<u64> {
+    layers.file_name()?.to_str()?.parse().ok()
+}
+
+/// Whether anything was written to a generation.
+pub(crate) fn is_written(layers: &Path) -> StoreResult<bool> {
+    Ok(!files::entries(&layers.join(UPPER))?.is_empty())
 }
 
 /// Unmounts and removes the folder of one generation.
@@ -182,32 +198,22 @@ pub(crate) fn remove_layers(layers: &Path) -> StoreResult<()> {
 
 /// Unmounts everything below the folder of a container whose end it is.
 pub(crate) fn unmount_all(container: &Path) -> StoreResult<()> {
-    for place in entries(&container.join(FOLDER))? {
+    for place in files::entries(&container.join(FOLDER))? {
         let frame = place.join(FRAME);
         while mount::is_mounted(&frame)? {
             mount::unmount(&frame)?;
         }
-        for layers in entries(&place)? {
+        for layers in files::entries(&place)? {
             mount::unmount(&layers.join(ROOTFS))?;
         }
     }
     Ok(())
 }
 
-fn entries(folder: &Path) -> StoreResult<Vec<PathBuf>> {
-    match fs::read_dir(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(StoreError::io("list", folder)(error)),
-        Ok(found) => found
-            .map(|entry| Ok(entry.map_err(StoreError::io("list", folder))?.path()))
-            .collect(),
-    }
-}
-
 /// Adds the mounts to a spec.
 ///
 /// # Errors
-/// `mount-taken` when the spec has another mount at one of the destinations.
+/// `mount-taken` when the spec has another mount at one of the destinations, or below one.
 pub(crate) fn add(spec: &mut Value, host: &Host, attached: &[AttachedRecord]) -> Result<()> {
     let destinations: Vec<_> = attached
         .iter()
@@ -217,6 +223,9 @@ pub(crate) fn add(spec: &mut Value, host: &Host, attached: &[AttachedRecord]) ->
     let Some(mounts) = spec["mounts"].as_array_mut() else {
         return Ok(());
     };
+    // They are mounted in this order: what is mounted later hides what lies below it.
+    let mut attached: Vec<_> = attached.iter().collect();
+    attached.sort_by_key(|one| Path::new(&one.destination).components().count());
     for one in attached {
         let access = if one.is_read_only { "ro" } else { "rw" };
         mounts.push(json!({
@@ -229,18 +238,24 @@ pub(crate) fn add(spec: &mut Value, host: &Host, attached: &[AttachedRecord]) ->
     Ok(())
 }
 
-/// Refuses destinations that the spec has another mount at.
+/// Refuses destinations that the spec has another mount at or below.
 pub(crate) fn check(spec: &Value, destinations: &[&str]) -> Result<()> {
     let mounts = spec["mounts"].as_array().into_iter().flatten();
     let taken: Vec<_> = mounts
         .filter_map(|mount| mount["destination"].as_str())
         .collect();
     for destination in destinations {
-        if taken.iter().any(|taken| same_path(taken, destination)) {
-            let message = format!("The container has another mount at {destination}");
+        let is_hidden = |taken: &&&str| Path::new(taken).starts_with(destination);
+        if let Some(taken) = taken.iter().find(is_hidden) {
+            let message = match same_path(taken, destination) {
+                true => format!("The container has another mount at {destination}"),
+                false => format!(
+                    "The container has a mount at {taken}, which one at {destination} would hide"
+                ),
+            };
             return Err(ErrorReport::new(ErrorCode::Conflict, "mount-taken", message)
                 .hint(format!(
-                    "Choose another path, or leave the other mount out with --drop-mount {destination}"
+                    "Choose another path, or leave the other mount out with --drop-mount {taken}"
                 ))
                 .into());
         }
@@ -291,5 +306,64 @@ pub(crate) fn view(record: &AttachedRecord) -> AttachedView {
         version: record.version,
         snapshot: record.ground.to_string(),
         read_only: record.is_read_only,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use snap_store::SnapshotId;
+
+    use super::*;
+    use crate::fixture;
+
+    fn record(destination: &str, place: u32) -> AttachedRecord {
+        AttachedRecord {
+            namespace: "default".parse().unwrap(),
+            container: "web".to_owned(),
+            destination: destination.to_owned(),
+            volume: None,
+            version: None,
+            ground: SnapshotId::random(),
+            base: SnapshotId::random(),
+            subfolder: Vec::new(),
+            is_read_only: false,
+            place,
+            generation: 3,
+        }
+    }
+
+    /// In the order they were named, the volume at `/data` was mounted over the one at `/data/models`.
+    #[test]
+    fn what_is_mounted_hides_nothing_that_is_mounted() {
+        let (host, _folder) = fixture::host(|_| {});
+        let attached = ["/data/models", "/data", "/srv"];
+        let attached: Vec<_> = (0..).zip(attached).map(|(at, to)| record(to, at)).collect();
+        let mut spec = json!({ "mounts": [{ "destination": "/proc" }] });
+        add(&mut spec, &host, &attached).unwrap();
+        let mounts = spec["mounts"].as_array().unwrap();
+        let order: Vec<_> = mounts.iter().map(|one| &one["destination"]).collect();
+        assert_eq!(order, ["/proc", "/data", "/srv", "/data/models"]);
+        let spec = json!({ "mounts": [{ "destination": "/etc/hosts" }] });
+        for (destination, is_taken) in [("/etc", true), ("/etc/hosts", true), ("/etc/x", false)] {
+            assert_eq!(
+                check(&spec, &[destination]).is_err(),
+                is_taken,
+                "{destination}"
+            );
+        }
+    }
+
+    /// After a copy of the catalogue was put back that knew an earlier ground, the layer that the container was writing to was removed.
+    #[test]
+    fn a_later_generation_than_is_known_of_stays() {
+        let (host, _folder) = fixture::host(|_| {});
+        let place = Place::of(&host, &record("/data", 0));
+        for name in ["1", "3", "5", FRAME] {
+            fs::create_dir_all(place.folder.join(name).join(UPPER)).unwrap();
+        }
+        forget_others(&place).unwrap();
+        let there = |name: &str| place.folder.join(name).exists();
+        assert_eq!(["1", "3", "5", FRAME].map(there), [false, true, true, true]);
+        assert_eq!(place.next_generation().unwrap(), 6);
     }
 }

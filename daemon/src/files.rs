@@ -4,7 +4,7 @@ use std::{
     fs::{self, DirBuilder, File},
     io::{self, ErrorKind, Read, Seek, SeekFrom},
     os::unix::fs::DirBuilderExt,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use snap_store::{Error, Result};
@@ -41,6 +41,17 @@ pub(crate) fn tail(path: &Path, bytes: u64) -> Vec<u8> {
         Ok(text)
     };
     read().unwrap_or_default()
+}
+
+/// What is in a folder; nothing when it is not there.
+pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(Error::io("list", folder)(error)),
+        Ok(found) => found
+            .map(|entry| Ok(entry.map_err(Error::io("list", folder))?.path()))
+            .collect(),
+    }
 }
 
 fn unless_gone(path: &Path, removed: io::Result<()>) -> Result<()> {

@@ -27,7 +27,7 @@ use snap_store::{Error, Result};
 mod inside;
 mod overlay;
 
-pub use inside::{Exchange, exchange, seen_at};
+pub use inside::{Exchange, attach_inside, exchange, seen_at};
 pub use overlay::{mount_overlay, mount_overlay_read_only, mount_overlay_restricted};
 
 /// A look at a mount point, by us or by anybody who lists mounts or makes a container, uses the mount for an instant, as does whoever

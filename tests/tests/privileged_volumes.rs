@@ -4,6 +4,7 @@ use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 use snap_api::{AttachedView, ContainerView, SnapshotView, TreeEntry, VolumeChanged, VolumeView};
+use snap_store::{Catalogue, MountRecord};
 use snap_tests::{Host, Image, text, wait_for};
 
 /// A host with a container's snapshot `app`.
@@ -458,5 +459,71 @@ fn v1_a_folder_of_a_snapshot_is_mounted_in_a_container() -> Result<()> {
     host.snap(&["container", "remove", "one"])?;
     assert!(Path::new(&data).join("train/set/one").exists());
     host.snap(&["remove", "tree"])?;
+    Ok(())
+}
+
+/// Named in this order, the volume at `/data` was mounted over the one below it.
+#[test]
+fn v1_volumes_below_one_another_are_both_seen() -> Result<()> {
+    let host = host()?;
+    for name in ["inner", "outer"] {
+        host.snap(&["volume", "create", name])?;
+        put(&host, name, name, name, "/")?;
+    }
+    host.snap(&[
+        "restore",
+        "app",
+        "--id",
+        "one",
+        "--volume",
+        "inner:/data/in",
+        "--volume",
+        "outer:/data",
+    ])?;
+    assert_eq!(
+        host.exec("one", "cat /data/in/inner /data/outer")?,
+        "innerouter"
+    );
+    // What stands still for nothing is read in the container's turn.
+    host.exec("one", "echo work > /data/in/work")?;
+    host.snap(&["stop", "one"])?;
+    assert!(commit(&host, "inner", "one")?.changed);
+    assert_eq!(content(&host, "inner", "/work")?, "work\n");
+    host.snap(&["start", "one"])?;
+    assert_eq!(host.exec("one", "cat /data/in/work")?, "work");
+    Ok(())
+}
+
+/// Between the kernel's two steps of a reload a container has nothing mounted where its volume was. The daemon was killed right there, and
+/// the container went on without its volume.
+#[test]
+fn v1_a_daemon_killed_within_an_exchange_leaves_no_container_without_its_volume() -> Result<()> {
+    let mut host = host()?;
+    host.snap(&["volume", "create", "data"])?;
+    put(&host, "data", "file", "first", "/")?;
+    restore(&host, "one", "data:/data")?;
+    host.exec("one", "echo mine > /data/mine")?;
+    put(&host, "data", "file", "second", "/")?;
+    let head = volumes(&host)?[0].snapshot.parse()?;
+    host.take_daemon()?.kill()?;
+    // As the daemon leaves it: the record of the reload, and the old ground unmounted.
+    let target = format!("--target={}", host.task_pid("one")?);
+    let ended = std::process::Command::new("nsenter")
+        .args([&*target, "--mount", "--root", "umount", "/data"])
+        .status()?;
+    assert!(ended.success());
+    let folder = host.root().join("containers").join(host.namespace());
+    let hold = MountRecord {
+        path: folder.join("one/volumes/0/1/rootfs"),
+        snapshot: head,
+        writable: None,
+    };
+    let (catalogue, _) = Catalogue::open(&host.root().join("catalogue.db"))?;
+    catalogue.insert_mount(&hold)?;
+    drop(catalogue);
+    host.start_daemon()?;
+    assert_eq!(host.exec("one", "cat /data/file /data/mine")?, "firstmine");
+    assert!(commit(&host, "data", "one")?.changed);
+    assert_eq!(host.exec("one", "cat /data/file /data/mine")?, "secondmine");
     Ok(())
 }

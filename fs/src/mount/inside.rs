@@ -14,7 +14,7 @@ use std::{
 
 use nix::sched::{CloneFlags, setns, unshare};
 use rustix::{
-    fs::CWD,
+    fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2},
     io::Errno,
     mount::{MoveMountFlags, UnmountFlags, move_mount, unmount},
 };
@@ -66,12 +66,46 @@ pub fn exchange(pid: u32, old: &Path, new: &Path) -> Result<Exchange> {
             false => Err(busy(&points[0], "is mounted more than once")),
         };
     };
-    let path = PathBuf::from(format!("/proc/{pid}/ns/mnt"));
-    let namespace = File::open(&path).map_err(Error::io("open", &path))?;
+    let namespace = namespace_of(pid)?;
     let (before, after) = (clone(old)?, clone(new)?);
     let there = || exchange_there(&namespace, point, (&before, &after));
     // The thread does not leave the namespace again: it ends.
     thread::scope(|scope| scope.spawn(there).join().expect("it does not panic"))
+}
+
+/// Has the process see what is mounted at `mounted` here at the folder `point` of its own as well; links in that count from its root.
+///
+/// # Errors
+/// [`Error::Io`] when the process is gone, or the folder, or the kernel refuses.
+pub fn attach_inside(pid: u32, mounted: &Path, point: &Path) -> Result<()> {
+    let (namespace, tree) = (namespace_of(pid)?, clone(mounted)?);
+    let there = || attach_there(&namespace, point, &tree);
+    thread::scope(|scope| scope.spawn(there).join().expect("it does not panic"))
+}
+
+fn namespace_of(pid: u32) -> Result<File> {
+    let path = PathBuf::from(format!("/proc/{pid}/ns/mnt"));
+    File::open(&path).map_err(Error::io("open", &path))
+}
+
+/// Has this thread see the mounts of another namespace, from its root on.
+fn enter(namespace: &File, point: &Path) -> Result<()> {
+    // A thread that shares its root and working folder with others cannot enter a mount namespace.
+    unshare(CloneFlags::CLONE_FS).map_err(Error::io("leave the folders of", "the process"))?;
+    setns(namespace, CloneFlags::CLONE_NEWNS).map_err(Error::io("enter the mounts of", point))
+}
+
+fn attach_there(namespace: &File, point: &Path, tree: &OwnedFd) -> Result<()> {
+    enter(namespace, point)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let within = point.strip_prefix("/").unwrap_or(point);
+    let attach = || {
+        let root = openat(CWD, "/", flags, Mode::empty())?;
+        let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let folder = openat2(&root, within, flags, Mode::empty(), how)?;
+        super::attach(tree, &folder)
+    };
+    attach().map_err(Error::io("mount in a container", point))
 }
 
 fn exchange_there(
@@ -79,9 +113,7 @@ fn exchange_there(
     point: &Path,
     (before, after): (&OwnedFd, &OwnedFd),
 ) -> Result<Exchange> {
-    // A thread that shares its root and working folder with others cannot enter a mount namespace.
-    unshare(CloneFlags::CLONE_FS).map_err(Error::io("leave the folders of", "the process"))?;
-    setns(namespace, CloneFlags::CLONE_NEWNS).map_err(Error::io("enter the mounts of", point))?;
+    enter(namespace, point)?;
     match unmount(point, UnmountFlags::NOFOLLOW) {
         Err(Errno::BUSY) => return Err(busy(point, "is in use by a process")),
         done => done.map_err(Error::io("unmount in a container", point))?,
