@@ -43,6 +43,7 @@ mod rest;
 mod still;
 mod subject;
 
+pub(crate) use facts::within_reserve;
 pub(crate) use folders::folders_of;
 pub(crate) use forecast::forecast;
 pub(crate) use put::{PutPlan, check as check_put, put};
@@ -215,7 +216,7 @@ pub async fn create(host: &Arc<Host>, plan: CreatePlan, job: &JobHandle) -> Resu
                 capture(host, plan, subject, job).await
             }
         });
-        let mut captured = facts::within_reserve(&host.config, job, capturing).await?;
+        let mut captured = within_reserve(&host.config, job, capturing).await?;
         let limit = quota::stored_bytes_limit(&host.config);
         let record = host.catalogue.activate_within(&captured.manifest, limit)?;
         captured.turn = None;
@@ -268,8 +269,8 @@ async fn capture(
         }
     };
 
-    let warnings = taken.tree.warnings.iter().chain(&taken.warnings);
     subject.require_rest(host, &plan.namespace).await?;
+    let warnings = taken.tree.warnings.iter().chain(&taken.warnings);
     subject.warnings.extend(warnings.cloned());
     let mut manifest = manifest(plan, &subject, &taken);
     let draft = look_back(host, plan, draft, &manifest, job).await?;

@@ -267,6 +267,9 @@ impl Walk<'_> {
 
     /// Takes an entry into the digest.
     fn note(&mut self, kind: u8, path: &[u8], mode: u32) -> Result<()> {
+        if self.job.is_cancelled() {
+            return Err(StoreError::Cancelled.into());
+        }
         self.entries += 1;
         if self.entries > MAX_ENTRIES {
             let message = format!(

@@ -35,7 +35,7 @@ pub(super) fn check_space(config: &Config) -> Result<()> {
 }
 
 /// Does the work of a job, and cancels it when the free space falls into the reserve meanwhile.
-pub(super) async fn within_reserve<T>(
+pub(crate) async fn within_reserve<T>(
     config: &Config,
     job: &JobHandle,
     work: impl Future<Output = Result<T>>,

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     blocking,
-    create::{CreateSource, LayerSource},
+    create::{self, CreateSource, LayerSource},
     error::Result,
     files,
     host::Host,
@@ -89,10 +89,14 @@ pub(super) async fn put(
     job: &JobHandle,
 ) -> Result<Done> {
     let record = found(host, volume).await?;
+    let (sources, root) = (put.sources.clone(), host.config.root.clone());
+    blocking(move || sources.iter().try_for_each(|source| check(source, &root))).await?;
     let stage = Stage::over(host, &record.snapshot.id).await?;
     job.phase("copy");
     let (put, rootfs, copy_job) = (put.clone(), stage.rootfs(), job.clone());
-    let copied = blocking(move || fill(&put, &rootfs, &copy_job)).await;
+    let copying = blocking(move || fill(&put, &rootfs, &copy_job));
+    // What is copied lies beside the store until it is captured.
+    let copied = create::within_reserve(&host.config, job, copying).await;
     let made = match copied {
         Ok((files, bytes)) => {
             let done = Done {
@@ -107,6 +111,25 @@ pub(super) async fn put(
     };
     stage.end().await;
     made
+}
+
+/// Refuses what a copy would never come to the end of: it would find in its source what it has copied.
+fn check(source: &Path, root: &Path) -> Result<()> {
+    let canonical = |path: &Path| match path.canonicalize() {
+        // The copy says so.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(path.to_owned()),
+        found => found.map_err(crate::Error::io("look at", path)),
+    };
+    let (real, root) = (canonical(source)?, canonical(root)?);
+    if !root.starts_with(&real) && !real.starts_with(&root) {
+        return Ok(());
+    }
+    let message = format!("{} holds the store itself, or lies in it", source.display());
+    Err(
+        ErrorReport::new(ErrorCode::Usage, "holds-the-store", message)
+            .hint("Put what is beside the store, folder by folder")
+            .into(),
+    )
 }
 
 /// Copies everything; returns how many files, of how many bytes.
@@ -218,4 +241,28 @@ async fn publish_stage(
     }
     publish(host, volume, (number, id), None).await?;
     Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// The stage that is copied into lies in the store, so a copy of the store's folder found what it had copied, over and over.
+    #[test]
+    fn the_store_is_put_into_no_volume() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, beside) = (folder.path().join("root"), folder.path().join("beside"));
+        fs::create_dir_all(root.join("packs")).unwrap();
+        fs::create_dir(&beside).unwrap();
+        let link = folder.path().join("link");
+        symlink(&root, &link).unwrap();
+        for source in [folder.path(), &root, &root.join("packs"), &link] {
+            let error = ErrorReport::from(check(source, &root).unwrap_err());
+            assert_eq!(error.reason, "holds-the-store", "{}", source.display());
+        }
+        check(&beside, &root).unwrap();
+        check(&folder.path().join("nothing"), &root).unwrap();
+    }
 }

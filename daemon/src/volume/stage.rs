@@ -123,7 +123,24 @@ pub(super) async fn end_leftovers(host: &Arc<Host>) -> Result<()> {
             );
         }
     }
-    Ok(())
+    end_unknown(host).await
+}
+
+/// Folders that the catalogue knows nothing of: those that new volumes are captured from are in none.
+async fn end_unknown(host: &Arc<Host>) -> Result<()> {
+    let (catalogue, staging) = (Arc::clone(&host.catalogue), host.config.root.join(FOLDER));
+    blocking(move || -> StoreResult<()> {
+        let mounts = catalogue.mounts()?;
+        let is_known = |folder: &Path| mounts.iter().any(|one| one.path.starts_with(folder));
+        for folder in files::entries(&staging)? {
+            if !is_known(&folder) {
+                snap_fs::mount::unmount(&folder.join(ROOTFS))?;
+                files::remove_folder(&folder)?;
+            }
+        }
+        Ok(())
+    })
+    .await
 }
 
 async fn end_leftover(host: &Arc<Host>, mut record: MountRecord) -> Result<()> {
@@ -149,4 +166,31 @@ async fn end_leftover(host: &Arc<Host>, mut record: MountRecord) -> Result<()> {
         record.writable = Some(layers);
     }
     end(host, record).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::fixture;
+
+    /// A daemon that was killed while a volume was made left the empty folder of its first version for ever.
+    #[tokio::test]
+    async fn what_the_catalogue_knows_nothing_of_is_removed() {
+        let (host, _folder) = fixture::host(|_| {});
+        let staging = host.config.root.join(FOLDER);
+        let [left, known] = ["left", "known"].map(|name| staging.join(name));
+        for folder in [&left, &known] {
+            fs::create_dir_all(folder.join(ROOTFS)).unwrap();
+        }
+        let record = MountRecord {
+            path: known.join(ROOTFS),
+            snapshot: fixture::snapshot(&host, "one", None),
+            writable: None,
+        };
+        host.catalogue.insert_mount(&record).unwrap();
+        end_unknown(&host).await.unwrap();
+        assert_eq!((left.exists(), known.exists()), (false, true));
+    }
 }

@@ -378,6 +378,7 @@ pub(crate) const CASES: &[(&[&str], i32)] = &[
     (&["volume", "put", "vol", "DATA", "--to", "/a/../b"], USAGE),
     (&["volume", "put", "vol", "DATA", "--owner", "me"], USAGE),
     (&["volume", "put", "vol", "/"], USAGE),
+    (&["volume", "put", "vol", "STORE"], USAGE),
     (
         &["volume", "get", "vol", "/no/such/path", "EMPTY/x"],
         NOT_FOUND,
