@@ -234,6 +234,11 @@ async fn write(host: &Arc<Host>, plan: &PutPlan, base: Base, job: &JobHandle) ->
     let writing = move || -> Result<_> {
         let opened = Opened::open(&plan.source, &of.config.root)?;
         let draft = of.store.begin(plan.id)?;
+        // Once the draft has begun nothing of what is there goes: what was removed before may be collected already.
+        let base = Base {
+            manifest: of.store.manifest(&base.record.id)?,
+            ..base
+        };
         let part = opened.read(&draft, &handle)?;
         let names: Vec<&[u8]> = plan.path.iter().map(EntryName::as_bytes).collect();
         let tree = capture::put(&draft, &tree_of(&base.manifest), &names, &part)?;
@@ -312,4 +317,38 @@ fn labels(base: &SnapshotRecord) -> BTreeMap<String, String> {
     let all = base.labels.clone().into_iter();
     all.filter(|(key, _)| !key.starts_with(OWN_LABELS))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use snap_store::Force;
+
+    use super::*;
+    use crate::{fixture, removal};
+
+    /// The pages of a version that was removed before the draft began may be gone: the new version would have named them.
+    #[tokio::test]
+    async fn a_version_that_was_removed_meanwhile_is_built_upon_no_more() {
+        let (host, folder) = fixture::host(|_| {});
+        let id = fixture::unlike_others(&host, "web");
+        let source = folder.path().join("file");
+        fs::write(&source, "new").unwrap();
+        let plan = PutPlan {
+            id: SnapshotId::random(),
+            namespace: "default".parse().unwrap(),
+            name: "web".parse().unwrap(),
+            source,
+            path: vec![EntryName::new(*b"file").unwrap()],
+            expires_at: None,
+        };
+        let base = newest(&host, &plan).unwrap();
+        removal::remove_by(&host, &[id], Force::No, None)
+            .await
+            .unwrap();
+        let written = write(&host, &plan, base, &JobHandle::new()).await;
+        let error = ErrorReport::from(written.err().unwrap());
+        assert_eq!(error.code, ErrorCode::NotFound);
+    }
 }
