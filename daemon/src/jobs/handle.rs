@@ -116,6 +116,18 @@ impl JobHandle {
         }
     }
 
+    /// How many bytes of its output are kept.
+    pub(super) fn output_bytes(&self) -> usize {
+        self.output().bytes.len()
+    }
+
+    /// Forgets what it has printed.
+    pub(super) fn forget_output(&self) {
+        let mut output = self.output();
+        output.gone += output.bytes.len() as u64;
+        output.bytes = VecDeque::new();
+    }
+
     fn output(&self) -> MutexGuard<'_, Output> {
         let output = self.inner.output.lock();
         output.unwrap_or_else(PoisonError::into_inner)

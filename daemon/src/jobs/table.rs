@@ -15,6 +15,8 @@ use crate::clock;
 const REMEMBERED_JOBS: usize = 1000;
 /// For how long.
 const REMEMBERED_SECONDS: i64 = 24 * 60 * 60;
+/// What ended jobs have printed that is kept, of all of them together.
+const KEPT_OUTPUT_BYTES: usize = 32 << 20;
 /// Hexadecimal digits of a job's id: 64 random bits.
 const ID_DIGITS: usize = 16;
 
@@ -166,6 +168,19 @@ impl Table {
                 self.forget(number);
             }
         }
+        self.prune_output();
+    }
+
+    /// The output of the jobs that ended last is kept, as far as there is room for it.
+    fn prune_output(&mut self) {
+        let mut kept_bytes = 0;
+        for job in self.jobs.values().rev().filter(|job| job.has_ended()) {
+            kept_bytes += job.handle.output_bytes();
+            if kept_bytes > KEPT_OUTPUT_BYTES {
+                kept_bytes -= job.handle.output_bytes();
+                job.handle.forget_output();
+            }
+        }
     }
 
     fn forget(&mut self, number: u64) {
@@ -176,5 +191,40 @@ impl Table {
         if let Some(key) = &job.request.key {
             self.keys.remove(key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use snap_api::ErrorCode;
+
+    use super::*;
+    use crate::jobs::JobKind;
+
+    /// A thousand builds that each print a megabyte kept a gigabyte of memory for a day.
+    #[test]
+    fn what_ended_jobs_have_printed_takes_bounded_memory() {
+        let mut table = Table::default();
+        let request = || JobRequest {
+            kind: JobKind::Build,
+            namespace: "default".parse().unwrap(),
+            subject: "web".to_owned(),
+            snapshot: None,
+            key: None,
+        };
+        let jobs: Vec<_> = (0..40).map(|_| table.add(request(), 1)).collect();
+        for job in &jobs {
+            job.handle.print(&vec![b'x'; 1 << 20]);
+            job.finish(End {
+                at: 1,
+                result: Err(ErrorReport::new(ErrorCode::Conflict, "failed", "It failed")),
+            });
+        }
+        table.prune(2);
+        let kept = jobs.iter().map(|job| job.handle.output_bytes() >> 20);
+        let kept: Vec<_> = kept.collect();
+        assert_eq!((kept[..8].iter().sum(), kept[8..].iter().sum()), (0, 32));
+        assert!(jobs[0].handle.printed(0, true).missed);
+        assert_eq!(table.jobs.len(), 40);
     }
 }
