@@ -41,8 +41,9 @@ impl Catalogue {
                     None => by_prefix(transaction, namespace, prefix)?,
                 },
             };
-            if let (None, Some(trashed)) =
-                (&found, trash::explain(transaction, namespace, reference)?)
+            // The trash may hold as much as the rest: only what is nowhere else is looked for there.
+            if found.is_none()
+                && let Some(trashed) = trash::explain(transaction, namespace, reference)?
             {
                 return Err(trashed.into());
             }

@@ -239,8 +239,20 @@ fn matching(
     namespace: &Namespace,
     reference: &Reference,
 ) -> Result<Vec<TrashRecord>, Failure> {
-    let rest = "WHERE namespace = ? ORDER BY goes_at, snapshot";
-    let all = select(transaction, rest, [namespace.as_str()])?;
+    let all = match reference {
+        Reference::Id(id) => {
+            let rest = "WHERE namespace = ? AND snapshot = ?";
+            select(
+                transaction,
+                rest,
+                params![namespace.as_str(), id.as_bytes()],
+            )?
+        }
+        _ => {
+            let rest = "WHERE namespace = ? ORDER BY goes_at, snapshot";
+            select(transaction, rest, [namespace.as_str()])?
+        }
+    };
     let with = |wanted: &dyn Fn(&SnapshotRecord) -> bool| -> Vec<TrashRecord> {
         let found = all.iter().filter(|one| wanted(&one.snapshot));
         found.cloned().collect()

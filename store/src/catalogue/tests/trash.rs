@@ -280,3 +280,22 @@ fn pages_go_on_behind_the_last() {
     let all = first.iter().chain(&rest).map(|one| one.snapshot.id);
     assert_eq!(all.collect::<Vec<_>>(), [id(1), id(2), id(3)]);
 }
+
+/// Each question for a snapshot read the whole trash, so a thousand removals with a thousand in the trash were a million.
+#[test]
+fn what_is_found_is_not_looked_for_in_the_trash() {
+    let (catalogue, _folder) = catalogue();
+    active(&catalogue, id(1), NOW, Some("web:v1"));
+    active(&catalogue, id(2), NOW, None);
+    throw(&catalogue, 2);
+    // Whoever reads this row fails.
+    let spoil = "PRAGMA ignore_check_constraints = 1; UPDATE trash SET cause = 'nobody'";
+    catalogue.lock().execute_batch(spoil).unwrap();
+    assert_eq!(resolve(&catalogue, "web:v1").unwrap(), id(1));
+    assert!(matches!(
+        resolve(&catalogue, "web:v2"),
+        Err(Error::Corrupt { .. })
+    ));
+    let other = in_trash(&catalogue, &id(3).to_string());
+    assert!(matches!(other, Err(Error::NotFound { .. })), "{other:?}");
+}
