@@ -31,7 +31,7 @@ fn state(host: &Host) -> Result<String> {
 /// A host with a container and a snapshot in every state a case asks for.
 fn host_with_everything() -> Result<Host> {
     let host = Host::start()?;
-    for name in ["DATA", "EMPTY", "MOUNTED"] {
+    for name in ["DATA", "EMPTY", "MOUNTED", "USED"] {
         host.make_folder(name)?;
     }
     fs::write(host.folder().join("DATA/file"), "content")?;
@@ -57,6 +57,8 @@ fn host_with_everything() -> Result<Host> {
     host.snap(&["tag", "pinned", "kept:v1", "--immutable"])?;
     host.snap(&["mount", "good:v1", &folder(&host, "MOUNTED")])?;
     std::thread::sleep(Duration::from_millis(1500));
+    // What is used is not removed by the first look for what has expired, which comes a minute after the start.
+    host.snap(&["mount", "--force", "expired:v1", &folder(&host, "USED")])?;
     Ok(host)
 }
 
