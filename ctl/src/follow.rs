@@ -24,7 +24,12 @@ use crate::{
 
 /// How much longer than the wait it asks for a `job_wait` call may take.
 const WAIT_MARGIN: Duration = Duration::from_secs(30);
-/// Pauses between two looks at a job, so that one that reports often does not keep both sides busy.
+/// The longest look at a job.
+const LONGEST_WAIT: Duration = Duration::from_millis(MAX_WAIT_MS);
+/// No change is newer than this: who waits for one waits for the end.
+const NOTHING_NEWER: u64 = u64::MAX;
+/// Pauses between two looks, so that a job that reports often does not keep both sides busy. A pause is a look for the end alone, so that
+/// nobody sleeps through it.
 const FIRST_PACE: Duration = Duration::from_millis(5);
 const SLOWEST_PACE: Duration = Duration::from_millis(100);
 
@@ -213,23 +218,10 @@ async fn tell_output(
 }
 
 async fn watch(session: &Session, job: &str, voice: Voice, bar: &Bar) -> Result<JobView, Failure> {
-    let limit = Duration::from_millis(MAX_WAIT_MS) + WAIT_MARGIN;
+    let (mut since_seq, mut max_wait, mut told) = (0, LONGEST_WAIT, 0);
     let mut pace = FIRST_PACE;
-    let (mut since_seq, mut told) = (0, 0);
     loop {
-        let request = JobWaitRequest {
-            job: job.to_owned(),
-            since_seq,
-            max_wait_ms: MAX_WAIT_MS,
-        };
-        let called = session
-            .client
-            .job_wait(Client::within(limit), request)
-            .await;
-        let view = match called {
-            Ok(view) => view?,
-            Err(error) => return Err(lost(job, &error)),
-        };
+        let view = look(session, job, since_seq, max_wait).await?;
         if voice == Voice::Aloud && session.screen.form() != Form::Quiet {
             told = tell_output(session, job, told, bar).await?;
         }
@@ -237,9 +229,31 @@ async fn watch(session: &Session, job: &str, voice: Voice, bar: &Bar) -> Result<
             return Ok(view);
         }
         bar.update(&view.progress);
-        since_seq = view.seq;
-        tokio::time::sleep(pace).await;
-        pace = (pace * 2).min(SLOWEST_PACE);
+        if since_seq == NOTHING_NEWER {
+            (since_seq, max_wait) = (view.seq, LONGEST_WAIT);
+        } else {
+            (since_seq, max_wait) = (NOTHING_NEWER, pace);
+            pace = (pace * 2).min(SLOWEST_PACE);
+        }
+    }
+}
+
+/// The job as it stands, as soon as it has something newer than `since_seq`, has ended, or `max_wait` is over.
+async fn look(
+    session: &Session,
+    job: &str,
+    since_seq: u64,
+    max_wait: Duration,
+) -> Result<JobView, Failure> {
+    let request = JobWaitRequest {
+        job: job.to_owned(),
+        since_seq,
+        max_wait_ms: u64::try_from(max_wait.as_millis()).unwrap_or(MAX_WAIT_MS),
+    };
+    let limit = Client::within(max_wait + WAIT_MARGIN);
+    match session.client.job_wait(limit, request).await {
+        Ok(view) => Ok(view?),
+        Err(error) => Err(lost(job, &error)),
     }
 }
 

@@ -32,6 +32,7 @@ use self::{
 };
 
 mod bases;
+mod commit;
 mod facts;
 mod folders;
 mod forecast;
@@ -280,13 +281,11 @@ async fn capture(
         turn = Some(host.turns.wait(&key).await);
         manifest.version = host.catalogue.next_version(&plan.namespace, name)?;
     }
-    let (manifest, stats) = commit(host, draft, manifest, job).await?;
     // The layer of a stage is gone after its capture.
     let is_for_once =
         matches!(&plan.source, CreateSource::Layer(layer) if layer.container.is_none());
-    if let Some(parts) = taken.parts.filter(|_| !is_for_once) {
-        parts.remember().await;
-    }
+    let parts = taken.parts.filter(|_| !is_for_once);
+    let (manifest, stats) = commit::commit(host, draft, manifest, parts, job).await?;
     Ok(Captured {
         manifest,
         stats,
@@ -358,27 +357,6 @@ async fn look_back(
         Ok(draft)
     })
     .await
-}
-
-/// Makes the snapshot durable.
-async fn commit(
-    host: &Arc<Host>,
-    draft: Draft,
-    manifest: Manifest,
-    job: &JobHandle,
-) -> Result<(Manifest, DraftStats)> {
-    let (host, job) = (Arc::clone(host), job.clone());
-    let committing = move || -> Result<_> {
-        job.phase("commit");
-        if job.is_cancelled() {
-            return Err(snap_store::Error::Cancelled.into());
-        }
-        let namespace = manifest.namespace.clone();
-        Ok(draft.commit_if(manifest, |stats| {
-            quota::require_room(&host, &namespace, stats.stored_bytes)
-        })?)
-    };
-    blocking(committing).await
 }
 
 /// The row that says that the snapshot is being made.

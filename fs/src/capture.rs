@@ -31,6 +31,7 @@ use std::{os::fd::BorrowedFd, path::PathBuf};
 
 pub use merge::Merged;
 use snap_store::{BaseRecord, Draft, LinkTable, Manifest, Meta, Node, Progress, Result, TreeRef};
+use walk::Threads;
 
 /// What is walked.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +73,17 @@ pub struct StatCache {
     slots: cache::Slots,
     /// The folder it was loaded from.
     spool: Option<PathBuf>,
+    /// The file that holds every slot as it is here.
+    saved: Option<PathBuf>,
+}
+
+/// What a [`StatCache`] leaves to the next capture, on its way to its file.
+#[derive(Debug)]
+#[must_use]
+pub struct SavedStats {
+    path: PathBuf,
+    /// `None` when the file has them.
+    bytes: Option<Vec<u8>>,
 }
 
 /// What was found; after a second pass it holds the bytes of changed files.
@@ -125,7 +137,7 @@ pub fn warm(
 
 /// Second pass: metadata of everything; bytes of what `cache` does not vouch for are kept aside.
 pub fn scan(source: &Source<'_>, cache: &mut StatCache, progress: &dyn Progress) -> Result<Scan> {
-    scan::scan(source, cache, progress)
+    scan::scan(Threads::at_hand(), source, cache, progress)
 }
 
 /// Both passes in one, for what need not stand still: each file is as it was when it was read. What changes each time it is read
@@ -139,7 +151,7 @@ pub fn read(
     cache: &mut StatCache,
     progress: &dyn Progress,
 ) -> Result<Scan> {
-    scan::read(draft, source, cache, progress)
+    scan::read(Threads::at_hand(), draft, source, cache, progress)
 }
 
 /// Writes the trees of `scan`, over `base` when the source is an overlay's layer, and completes `cache`.

@@ -109,15 +109,20 @@ fn create_waits_for_the_end_and_shows_when_the_snapshot_expires() {
 }
 
 #[test]
-fn each_wait_asks_for_what_is_newer_than_the_last_answer() {
-    let daemon = ending_with(fixtures::done_job(fixtures::created()));
+fn each_wait_asks_for_what_is_newer_than_the_last_answer_and_each_pause_for_the_end() {
+    let done = fixtures::done_job(fixtures::created());
+    let daemon = Daemon::start(Script {
+        waits: [fixtures::running_job(2), fixtures::running_job(3), done].into(),
+        ..Script::default()
+    });
     daemon.run(&["create", "web"]);
     let seen = daemon.seen("job_wait");
     let since: Vec<u64> = seen
         .iter()
         .map(|request| request["since_seq"].as_u64().unwrap())
         .collect();
-    assert_eq!(since, [0, 2]);
+    assert_eq!(since, [0, u64::MAX, 3]);
+    assert!(seen[1]["max_wait_ms"].as_u64().unwrap() <= 100);
 }
 
 #[test]

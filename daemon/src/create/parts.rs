@@ -2,7 +2,7 @@
 //! scanned within it, and built after it; or, where there is no pause, read and built.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     os::{
         fd::{AsFd, OwnedFd},
         unix::fs::MetadataExt,
@@ -10,9 +10,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use snap_fs::capture::{self, CapturedTree, Exclude, Scan, Source, SourceKind, StatCache};
+use snap_fs::capture::{
+    self, CapturedTree, Exclude, SavedStats, Scan, Source, SourceKind, StatCache,
+};
 use snap_store::{BaseRecord, Draft, Error, Result as StoreResult};
-use tracing::warn;
 
 use super::{
     folders,
@@ -169,33 +170,31 @@ impl Parts {
         blocking(building).await
     }
 
-    /// Saves what is known of the files now, for the next capture. Not before the snapshot is whole: it names chunks.
-    pub(super) async fn remember(self) {
-        let saving = move || -> StoreResult<()> {
+    /// What is known of the files now, for the next capture.
+    pub(super) async fn encode(self) -> Result<Remembered> {
+        let encoding = move || -> StoreResult<_> {
             let Self { root, included, .. } = self;
-            let caches = root
-                .cache_path
-                .parent()
-                .map(Path::to_owned)
-                .unwrap_or_default();
-            fs::create_dir_all(&caches).map_err(Error::io("create", &caches))?;
-            for part in std::iter::once(root).chain(included.into_iter().map(|(_, part)| part)) {
-                part.cache.save(&part.cache_path)?;
-            }
-            Ok(())
+            let parts = std::iter::once(root).chain(included.into_iter().map(|(_, part)| part));
+            let encode = |part: Part| part.cache.encode(&part.cache_path);
+            Ok(Remembered(parts.map(encode).collect()))
         };
-        if let Err(error) = blocking(saving).await {
-            let error: &dyn std::error::Error = &error;
-            warn!(
-                error,
-                "Cannot remember what was read, the next capture reads all of it again"
-            );
-        }
+        blocking(encoding).await
     }
 
     fn each_mut(&mut self) -> impl Iterator<Item = &mut Part> {
         let included = self.included.iter_mut().map(|(_, part)| part);
         std::iter::once(&mut self.root).chain(included)
+    }
+}
+
+/// What is known of the files of a capture, to be saved.
+#[derive(Debug)]
+pub(super) struct Remembered(Vec<SavedStats>);
+
+impl Remembered {
+    /// Saves it. Not before the snapshot is whole: it names chunks.
+    pub(super) async fn save(self) -> Result<()> {
+        blocking(move || self.0.into_iter().try_for_each(SavedStats::save)).await
     }
 }
 

@@ -257,7 +257,7 @@ async fn write(host: &Arc<Host>, plan: &PutPlan, base: Base, job: &JobHandle) ->
     };
     let (draft, manifest, warnings) = blocking(writing).await?;
     facts::check_space(&host.config)?;
-    let (manifest, stats) = commit(host, draft, manifest, job).await?;
+    let (manifest, stats) = commit::commit(host, draft, manifest, None, job).await?;
     Ok(Captured {
         manifest,
         stats,

@@ -14,7 +14,7 @@ use std::{
 use snap_store::{Content, Draft, Error, Result, Timestamp, Xattr};
 
 use super::{
-    StatCache,
+    SavedStats, StatCache,
     stat::{InodeId, Kind, Stat},
 };
 
@@ -94,31 +94,34 @@ impl StatCache {
                 (id, Slot { known, is_met })
             });
             cache.slots = slots.collect();
+            cache.saved = Some(path.to_owned());
         }
         cache
     }
 
-    /// Saves what can be trusted later and was met in the last capture. To be called after the draft it was used with is
-    /// committed: the contents it names must be in the store.
-    ///
-    /// # Errors
-    /// [`Error::Io`] when the file cannot be written; the one before stays.
-    pub fn save(&self, path: &Path) -> Result<()> {
-        let mut met: Vec<_> = self
-            .slots
-            .iter()
-            .filter(|(_, slot)| slot.is_met)
-            .map(|(id, slot)| (*id, &slot.known))
-            .collect();
-        met.sort_unstable_by_key(|(id, _)| *id);
-        let new = new_path(path);
-        // Not synced: what a power cut leaves half written fails its checksum, and is then read as empty.
-        let written = fs::write(&new, codec::encode(&met)).and_then(|()| fs::rename(&new, path));
-        written.map_err(|error: io::Error| {
-            // Nothing more can be done about a file that cannot even be removed.
-            let _ = fs::remove_file(&new);
-            Error::io("write", path)(error)
-        })
+    /// What can be trusted later and was met in the last capture, to be saved in the file `path` ([`SavedStats::save`]).
+    pub fn encode(&self, path: &Path) -> SavedStats {
+        let bytes = (!self.is_saved(path)).then(|| {
+            let mut met: Vec<_> = self
+                .slots
+                .iter()
+                .filter(|(_, slot)| slot.is_met)
+                .map(|(id, slot)| (*id, &slot.known))
+                .collect();
+            met.sort_unstable_by_key(|(id, _)| *id);
+            codec::encode(&met)
+        });
+        SavedStats {
+            path: path.to_owned(),
+            bytes,
+        }
+    }
+
+    /// True when the file `path` holds what would be saved there.
+    fn is_saved(&self, path: &Path) -> bool {
+        self.saved.as_deref() == Some(path)
+            && self.slots.values().all(|slot| slot.is_met)
+            && path.exists()
     }
 
     /// What is known of the inode that `stat` sees, if all of what it holds is in the store or in `draft`: it counts as met then. What was
@@ -135,6 +138,7 @@ impl StatCache {
             && !draft.has_content(content, stat.size)?
         {
             entry.remove();
+            self.saved = None;
             return Ok(None);
         }
         slot.is_met = true;
@@ -164,12 +168,40 @@ impl StatCache {
     /// Remembers an inode.
     pub(super) fn put(&mut self, id: InodeId, known: Known) {
         let is_met = true;
-        self.slots.insert(id, Slot { known, is_met });
+        let before = self.slots.insert(id, Slot { known, is_met });
+        let is_news = before.is_none_or(|before| before.known != self.slots[&id].known);
+        if is_news {
+            self.saved = None;
+        }
     }
 
     /// Where bytes may be kept aside that do not fit into memory.
     pub(super) fn spool_folder(&self) -> PathBuf {
         self.spool.clone().unwrap_or_else(std::env::temp_dir)
+    }
+}
+
+impl SavedStats {
+    /// Saves it, unless the file has it already. To be called after the draft the cache was used with is committed: the contents it names
+    /// must be in the store.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be written; the one before stays.
+    pub fn save(self) -> Result<()> {
+        let Self { path, bytes } = self;
+        let Some(bytes) = bytes else {
+            return Ok(());
+        };
+        let folder = path.parent().unwrap_or(Path::new(""));
+        fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        let new = new_path(&path);
+        // Not synced: what a power cut leaves half written fails its checksum, and is then read as empty.
+        let written = fs::write(&new, bytes).and_then(|()| fs::rename(&new, &path));
+        written.map_err(|error: io::Error| {
+            // Nothing more can be done about a file that cannot even be removed.
+            let _ = fs::remove_file(&new);
+            Error::io("write", path)(error)
+        })
     }
 }
 
@@ -215,7 +247,7 @@ mod tests {
     fn a_saved_cache_vouches_for_the_same_inode_and_no_other() {
         let (folder, stat) = (tempfile::tempdir().unwrap(), stat());
         let path = folder.path().join("cache");
-        cache_of(&stat).save(&path).unwrap();
+        cache_of(&stat).encode(&path).save().unwrap();
         let loaded = StatCache::load(&path);
         assert!(knows(&loaded, &stat));
         let mut changed = stat;
@@ -229,9 +261,41 @@ mod tests {
     fn what_was_not_met_again_is_forgotten() {
         let (folder, stat) = (tempfile::tempdir().unwrap(), stat());
         let path = folder.path().join("cache");
-        cache_of(&stat).save(&path).unwrap();
-        StatCache::load(&path).save(&path).unwrap();
+        cache_of(&stat).encode(&path).save().unwrap();
+        StatCache::load(&path).encode(&path).save().unwrap();
         assert!(!knows(&StatCache::load(&path), &stat));
+    }
+
+    #[test]
+    fn what_the_file_has_is_not_written_again() {
+        let (folder, stat) = (tempfile::tempdir().unwrap(), stat());
+        let path = folder.path().join("cache");
+        let elsewhere = folder.path().join("elsewhere");
+        let is_written = |cache: &StatCache, path| cache.encode(path).bytes.is_some();
+        let cache = cache_of(&stat);
+        assert!(is_written(&cache, &path));
+        cache.encode(&path).save().unwrap();
+        let met = || {
+            let mut cache = StatCache::load(&path);
+            cache.slots.values_mut().for_each(|slot| slot.is_met = true);
+            cache
+        };
+        assert!(!is_written(&met(), &path));
+        assert!(
+            is_written(&StatCache::load(&path), &path),
+            "nothing was met"
+        );
+        assert!(is_written(&met(), &elsewhere));
+        let mut same = met();
+        let known = same.slots[&stat.id].known.clone();
+        same.put(stat.id, known.clone());
+        assert!(!is_written(&same, &path));
+        let size = known.size + 1;
+        same.put(stat.id, Known { size, ..known });
+        assert!(is_written(&same, &path));
+        let lost = met();
+        fs::remove_file(&path).unwrap();
+        assert!(is_written(&lost, &path));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::{
     cache::{Known, Payload},
     inspect::{Held, data_runs, xattrs_of},
     stat::Stat,
-    trust::{Trust, is_settled, now},
+    trust::{Synced, Trust, is_settled, now},
 };
 
 /// Threads that read files: one waits for the disk while another hashes.
@@ -81,7 +81,7 @@ impl Reading {
 pub(super) struct Reader<'a> {
     pub(super) draft: &'a Draft,
     /// `None` where times prove nothing.
-    pub(super) trust: Option<Trust>,
+    pub(super) trust: Option<&'a Trust>,
     pub(super) manner: Manner,
     pub(super) progress: &'a dyn Progress,
 }
@@ -197,13 +197,15 @@ impl Reader<'_> {
     }
 
     fn read_once(&self, job: &Job) -> Result<Reading, Failure> {
-        if let Some(trust) = self.trust
+        let synced = self.trust.map(Trust::sync).transpose();
+        let synced = synced.map_err(Failure::Draft)?;
+        if let Some(synced) = synced
             && self.is_worth_waiting_for(&job.held.stat)
         {
-            trust.settle(job.held.stat.changed);
+            synced.settle(job.held.stat.changed);
         }
         let moment = now();
-        let (file, stat, xattrs) = self.prepare(job)?;
+        let (file, stat, xattrs) = Self::prepare(job, synced)?;
         let (content, size, is_whole) = self.put(&file, &stat)?;
         let is_unchanged =
             || Stat::of_fd(file.as_fd()).is_ok_and(|after| after.is_unchanged(&stat));
@@ -225,11 +227,14 @@ impl Reader<'_> {
     }
 
     /// Opens a file so that what is read from now on shows in its times when it changes.
-    fn prepare(&self, job: &Job) -> rustix::io::Result<(File, Stat, Box<[Xattr]>)> {
+    fn prepare(
+        job: &Job,
+        synced: Option<Synced>,
+    ) -> rustix::io::Result<(File, Stat, Box<[Xattr]>)> {
         let file = job.held.open()?;
-        if let Some(trust) = self.trust {
+        if let Some(synced) = synced {
             // Asked anew: the file may have changed, and settled, while it waited to be read.
-            if trust.needs_sync(Stat::of_fd(file.as_fd())?.changed) {
+            if synced.needs_sync(Stat::of_fd(file.as_fd())?.changed) {
                 fdatasync(&file)?;
             }
             // Waits for a write under way; beyond the end there is no data, which is fine.
@@ -285,7 +290,7 @@ impl Reader<'_> {
 enum Failure {
     /// Its own fault.
     File(io::Error),
-    /// Not.
+    /// Not: the draft's, or the file system's.
     Draft(Error),
 }
 

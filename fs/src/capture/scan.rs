@@ -21,11 +21,12 @@ use super::{
     spool::Spool,
     stat::{InodeId, Kind, Stat},
     trust::{Trust, is_settled, is_trusted, now},
-    walk::{Met, Visitor, walk},
+    walk::{Met, Threads, Visitor, walk},
 };
 
 /// Does the second pass.
 pub(super) fn scan(
+    threads: Threads,
     source: &Source<'_>,
     cache: &mut StatCache,
     progress: &dyn Progress,
@@ -41,7 +42,7 @@ pub(super) fn scan(
         progress,
         scan: Scan::default(),
     };
-    walk(source, &mut scanner, progress)?;
+    walk(threads, source, &mut scanner, progress)?;
     if let Bytes::Aside(spool) = scanner.bytes {
         scanner.scan.spool = Some(spool);
     }
@@ -50,6 +51,7 @@ pub(super) fn scan(
 
 /// Does all of it in one pass.
 pub(super) fn read(
+    threads: Threads,
     draft: &Draft,
     source: &Source<'_>,
     cache: &mut StatCache,
@@ -60,7 +62,7 @@ pub(super) fn read(
     let trust = Trust::begin(source.folder)?;
     let reader = Reader {
         draft,
-        trust,
+        trust: trust.as_ref(),
         manner: Manner::Strict,
         progress,
     };
@@ -74,7 +76,7 @@ pub(super) fn read(
             progress,
             scan: Scan::default(),
         };
-        walk(source, &mut scanner, progress)?;
+        walk(threads, source, &mut scanner, progress)?;
         Ok(scanner.scan)
     })?;
     if trust.is_some() {

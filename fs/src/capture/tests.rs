@@ -2,8 +2,9 @@
 
 use std::{
     fs::{self, File},
-    os::fd::AsFd,
+    os::{fd::AsFd, unix::fs::symlink},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
@@ -61,8 +62,24 @@ impl Folder {
         let read_bytes = draft.stats().read_bytes;
         let manifest = manifest(id, (tree.root, tree.root_meta), tree.links);
         draft.commit(manifest).unwrap();
-        cache.save(&self.cache).unwrap();
+        cache.encode(&self.cache).save().unwrap();
         (id, read_bytes)
+    }
+
+    /// The tree of both passes in one, on so many threads; of `part` of it alone when that is not empty.
+    fn tree(&self, threads: Threads, cache: &mut StatCache, part: &[&[u8]]) -> Part {
+        let draft = self.store().begin(SnapshotId::random()).unwrap();
+        let top = File::open(&self.top).unwrap();
+        let exclude = Exclude::default();
+        let source = Source {
+            folder: top.as_fd(),
+            kind: SourceKind::Plain,
+            exclude: &exclude,
+        };
+        let scan = scan::read(threads, &draft, &source, cache, &Silent).unwrap();
+        let tree = build(&draft, scan, None, cache, &Silent).unwrap();
+        draft.publish_chunks().unwrap();
+        super::part(&draft, tree, part).unwrap()
     }
 
     /// A snapshot that keeps the pack of the first one's pages alive: it has one of its folders.
@@ -208,4 +225,80 @@ fn a_damaged_cache_costs_a_reading_and_nothing_else() {
     }
     assert!(tally.cells > 50, "{tally:?}");
     tally.note("stat-cache");
+}
+
+/// Makes some 400 names below `top`: folders, files, links and second names, some of them several to a byte of `seed`'s noise.
+fn grow(top: &Path, seed: u64) {
+    let mut folders = vec![top.to_owned()];
+    let mut files: Vec<PathBuf> = Vec::new();
+    fs::create_dir(top).unwrap();
+    for (number, byte) in noise(seed, 400).into_iter().enumerate() {
+        let path = folders[usize::from(byte) % folders.len()].join(number.to_string());
+        match (byte / 16, files.len()) {
+            (0..4, _) => {
+                fs::create_dir(&path).unwrap();
+                folders.push(path);
+            }
+            (4, _) => symlink("/nowhere", &path).unwrap(),
+            (5, 1..) => fs::hard_link(&files[number % files.len()], &path).unwrap(),
+            _ => {
+                fs::write(&path, noise(u64::from(byte), number * 7)).unwrap();
+                files.push(path);
+            }
+        }
+    }
+}
+
+#[test]
+fn one_thread_and_two_make_the_same_tree_of_what_is_known_and_of_what_is_not() {
+    let folder = Folder::new();
+    (0..4).for_each(|seed| grow(&folder.top.join(seed.to_string()), seed));
+    let (mut first, mut second) = (StatCache::default(), StatCache::default());
+    let trees = [
+        folder.tree(Threads::One, &mut first, &[]),
+        folder.tree(Threads::Two, &mut second, &[]),
+        folder.tree(Threads::Two, &mut first, &[]),
+        folder.tree(Threads::One, &mut second, &[]),
+    ];
+    let trees = trees.map(|tree| format!("{tree:?}"));
+    assert!(trees.iter().all(|tree| *tree == trees[0]), "{trees:#?}");
+}
+
+#[test]
+fn what_changes_beside_a_folder_changes_nothing_in_its_tree() {
+    struct Over<'a>(&'a AtomicBool);
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let folder = Folder::new();
+    let busy = folder.top.join("busy");
+    fs::create_dir(&busy).unwrap();
+    grow(&folder.top.join("calm"), 1);
+    let calm: &[&[u8]] = &[b"calm"];
+    let tree = |threads| {
+        let tree = folder.tree(threads, &mut StatCache::default(), calm);
+        (tree.meta, tree.node, tree.links, tree.logical_bytes)
+    };
+    let expected = tree(Threads::One);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0u32.. {
+                let name = |number: u32| busy.join((number % 5).to_string());
+                // Each of them fails now and then, for the one before has taken what it needs.
+                let _ = fs::create_dir(name(round));
+                let _ = fs::write(name(round + 1), noise(u64::from(round), 5000));
+                let _ = fs::rename(name(round + 1), name(round + 2).join("inside"));
+                let _ = fs::remove_dir_all(name(round + 3));
+                let _ = fs::remove_file(name(round + 4));
+                if is_over.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
+        });
+        let _over = Over(&is_over);
+        (0..20).for_each(|_| assert_eq!(tree(Threads::Two), expected));
+    });
 }

@@ -6,20 +6,22 @@
 //!   it is older than the tick at which reading began, by a margin ([`is_settled`]).
 //! - **Stores through a mapping.** A store into a page that is dirty already is not noticed by the kernel, and so not by
 //!   the times. Write-back makes pages clean and write-protects them; the next store faults and updates the times. So all
-//!   is written back before the first read: at once by one `syncfs`, and file by file what has changed since it began.
+//!   is written back before the first read: at once by one `syncfs`, and file by file what has changed since it began ([`Trust::sync`]).
 //! - **A write under way.** It sets the times when it begins and copies after that, perhaps for long. These file systems
 //!   hold the inode's lock for all of it, and looking for data (`SEEK_DATA`) or, on xfs, reading, waits for that lock.
 //!   While the container stands still, no write is under way.
 //! - **File systems that do none of this.** Only those that are known to are trusted ([`Trust::begin`]).
 
 use std::{
-    os::fd::BorrowedFd,
+    os::fd::{BorrowedFd, OwnedFd},
+    sync::OnceLock,
     thread,
     time::{Duration, Instant},
 };
 
 use rustix::{
     fs::{Mode, OFlags, fstatfs, openat, syncfs},
+    io::Errno,
     time::{ClockId, clock_gettime},
 };
 use snap_store::{Error, Result, Timestamp};
@@ -34,37 +36,57 @@ const XFS: u64 = 0x5846_5342;
 const BTRFS: u64 = 0x9123_683E;
 const F2FS: u64 = 0xF2F5_2010;
 
-/// The right to trust times on one file system, from one moment on.
-#[derive(Clone, Copy, Debug)]
+/// The right to trust times on one file system.
+///
+/// It is written back before the first file is read, and not at all when none is: what is remembered was written back before it was
+/// remembered, and what has been stored since shows in its times.
+#[derive(Debug)]
 pub(super) struct Trust {
-    /// When the file system began to be written back.
-    synced: Timestamp,
+    top: OwnedFd,
+    /// When the file system began to be written back, or why it was not.
+    synced: OnceLock<Result<Timestamp, Errno>>,
 }
 
 impl Trust {
-    /// Writes back the file system of `folder`; `None` when its times prove nothing.
+    /// The right for the file system of `folder`; `None` when its times prove nothing.
     pub(super) fn begin(folder: BorrowedFd<'_>) -> Result<Option<Self>> {
         if !is_trusted(folder)? {
             return Ok(None);
         }
-        let synced = now();
         // The descriptor given may be one that cannot be synced through.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let top = openat(folder, c".", flags, Mode::empty()).map_err(Error::io("open", "/"))?;
-        syncfs(top).map_err(Error::io("write back the file system of", "/"))?;
-        Ok(Some(Self { synced }))
+        let synced = OnceLock::new();
+        Ok(Some(Self { top, synced }))
     }
 
+    /// Writes the file system back, once; whoever else asks meanwhile waits for it. Returns the trust in files that are read from now on.
+    pub(super) fn sync(&self) -> Result<Synced> {
+        let begun = self.synced.get_or_init(|| {
+            let begun = now();
+            syncfs(&self.top).map(|()| begun)
+        });
+        let begun = begun.map_err(Error::io("write back the file system of", "/"))?;
+        Ok(Synced { begun })
+    }
+}
+
+/// A file system that has been written back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Synced {
+    begun: Timestamp,
+}
+
+impl Synced {
     /// True when a file that changed last at `changed` may have dirty pages again.
     pub(super) fn needs_sync(&self, changed: Timestamp) -> bool {
-        !is_settled(changed, self.synced)
+        !is_settled(changed, self.begun)
     }
 
     /// Waits until what had changed before this began is settled: once, for the margin at most, whatever there is to read.
     pub(super) fn settle(&self, changed: Timestamp) {
         let began = Instant::now();
-        while changed <= self.synced && !is_settled(changed, now()) && began.elapsed() < MARGIN * 2
-        {
+        while changed <= self.begun && !is_settled(changed, now()) && began.elapsed() < MARGIN * 2 {
             thread::sleep(MARGIN / 10);
         }
     }

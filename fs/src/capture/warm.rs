@@ -13,7 +13,7 @@ use super::{
     readers::{Job, Manner, Queue, Reader},
     stat::{InodeId, Kind, Stat},
     trust::{Trust, is_settled, now},
-    walk::{Met, Visitor, walk},
+    walk::{Met, Threads, Visitor, walk},
 };
 
 /// Does the first pass.
@@ -31,7 +31,7 @@ pub(super) fn warm(
     };
     let reader = Reader {
         draft,
-        trust: Some(trust),
+        trust: Some(&trust),
         manner: Manner::Lenient,
         progress,
     };
@@ -43,7 +43,7 @@ pub(super) fn warm(
             queue,
             progress,
         };
-        walk(source, &mut warmer, progress)
+        walk(Threads::at_hand(), source, &mut warmer, progress)
     })?;
     for (_, reading) in read {
         if let Some(known) = reading.known() {

@@ -186,7 +186,7 @@ fn what_did_not_change_is_not_read_again() {
     let read = bench.draft.stats().read_bytes;
     assert!(read >= 300_000);
     let first = bench.build(folder.scan(&mut cache), None, &mut cache);
-    cache.save(&path).unwrap();
+    cache.encode(&path).save().unwrap();
     let mut cache = StatCache::load(&path);
     bench.warm(&folder, &mut cache);
     let second = bench.build(folder.scan(&mut cache), None, &mut cache);
@@ -253,7 +253,7 @@ fn one_pass_reads_nothing_again_that_did_not_change() {
     let (mut cache, path) = (StatCache::default(), bench.path("cache"));
     let first = bench.build(bench.read(&folder, &mut cache), None, &mut cache);
     let bytes = bench.draft.stats().read_bytes;
-    cache.save(&path).unwrap();
+    cache.encode(&path).save().unwrap();
     let mut cache = StatCache::load(&path);
     let second = bench.build(bench.read(&folder, &mut cache), None, &mut cache);
     assert_eq!(bench.draft.stats().read_bytes, bytes);
