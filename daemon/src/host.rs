@@ -11,6 +11,7 @@ use crate::{
     collect::{past::Past, relief::Relief},
     config::Config,
     containerd::Containerd,
+    create::LastTrees,
     due::Dues,
     error::Result,
     events::Events,
@@ -63,6 +64,8 @@ pub struct Host {
     /// Whose turn it is to make the next version of a name. A manifest holds the number of its version, and is durable before the catalogue
     /// gives that number: nobody else may make a version of the name between the two.
     pub turns: Turns<(Namespace, String)>,
+    /// What the last capture of each source came to.
+    pub(crate) last_trees: LastTrees,
     /// What namespaces alone need of the store.
     pub(crate) unique: Unique,
     /// Which containers are captured when they end.
@@ -97,6 +100,7 @@ impl Host {
             changes: TaskTracker::new(),
             dues: Dues::default(),
             steady: Steady::default(),
+            last_trees: LastTrees::default(),
             unique: Unique::default(),
             triggers: Triggers::read(&config.auto_policies),
             past: Past::default(),

@@ -6,6 +6,7 @@
 //!
 //! What need not stand still is read in one, `read`, which takes the place of the first two.
 
+mod again;
 mod base;
 mod build;
 mod bytes;
@@ -29,6 +30,7 @@ mod warm;
 
 use std::{os::fd::BorrowedFd, path::PathBuf};
 
+pub use again::Built;
 pub use merge::Merged;
 use snap_store::{BaseRecord, Draft, LinkTable, Manifest, Meta, Node, Progress, Result, TreeRef};
 use walk::Threads;
@@ -163,6 +165,19 @@ pub fn build(
     progress: &dyn Progress,
 ) -> Result<CapturedTree> {
     build::build(draft, scan, base, cache, progress)
+}
+
+/// The same, unless `last` came of the very same and nothing was lost since: then its trees are taken over. Also returns what the next one
+/// may be compared with, once the draft is committed; `None` when bytes were kept aside.
+pub fn build_after(
+    draft: &Draft,
+    scan: Scan,
+    base: Option<&BaseRecord>,
+    cache: &mut StatCache,
+    last: Option<Built>,
+    progress: &dyn Progress,
+) -> Result<(CapturedTree, Option<Built>)> {
+    again::build_after(draft, scan, base, cache, last, progress)
 }
 
 /// Puts the tree `graft` at `path` of `tree` (an included bind mount), replacing what is there.

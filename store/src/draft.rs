@@ -69,6 +69,8 @@ pub struct Draft {
     cutters: Mutex<Vec<Cutter>>,
     read_bytes: AtomicU64,
     deduplicated_chunks: AtomicU64,
+    /// What the store said of its losses before this relied on anything in it.
+    losses: u64,
     /// What it has found in the store stays there until its manifest can be seen.
     _lease: Lease,
 }
@@ -81,6 +83,7 @@ impl Draft {
         let folder = DraftFolder::create(disk.clone(), layout::draft(&id))?;
         Ok(Self {
             id,
+            losses: store.losses(),
             pipeline: Pipeline::new(disk, folder.path().to_owned(), PENDING_CHUNKS),
             folder,
             store,
@@ -171,19 +174,42 @@ impl Draft {
         Ok(self.pipeline.has(digest)? || self.store.has(digest)?)
     }
 
+    /// What [`Store::losses`] said when it began.
+    pub fn losses_before(&self) -> u64 {
+        self.losses
+    }
+
+    /// True when what was committed by a draft that began at so many losses is there for this one to rely on.
+    pub fn may_rely_since(&self, losses: u64) -> bool {
+        self.store.losses() == losses
+    }
+
     /// True when all of a file's content is held: a list that is still there says nothing of its chunks, which may have been
     /// collected since the list was remembered. `size` is the file's length; false when the list does not agree, or cannot be read.
     pub fn has_content(&self, content: &Content, size: u64) -> Result<bool> {
-        let mut is_whole = true;
+        let losses = self.store.losses();
+        if self.store.knows(content, size) {
+            return Ok(true);
+        }
+        let (mut is_whole, mut is_stored) = (true, true);
         let walked = ContentReader::new(self, *content, size).walk(&mut |digest| {
-            is_whole = self.has(digest)?;
+            match self.pipeline.has(digest)? {
+                // It is in the store only once this draft is published.
+                true => is_stored = false,
+                false => is_whole = self.store.has(digest)?,
+            }
             match is_whole {
                 true => Ok(()),
                 false => Err(Error::Cancelled),
             }
         });
         match walked {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                if is_stored {
+                    self.store.note_known(content, size, losses);
+                }
+                Ok(true)
+            }
             Err(_) if !is_whole => Ok(false),
             Err(Error::Corrupt { .. } | Error::NotFound { .. }) => Ok(false),
             Err(error) => Err(error),

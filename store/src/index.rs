@@ -16,7 +16,10 @@ mod view;
 use std::{
     collections::{HashMap, HashSet},
     path::Path,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use tracing::warn;
@@ -55,6 +58,8 @@ pub(crate) struct Index {
     view: RwLock<Arc<View>>,
     /// Held by whoever replaces the view.
     change: Mutex<()>,
+    /// How often the view was replaced by one that may offer less.
+    losses: AtomicU64,
 }
 
 impl Index {
@@ -65,6 +70,7 @@ impl Index {
             disk,
             view: RwLock::new(Arc::new(view)),
             change: Mutex::new(()),
+            losses: AtomicU64::new(0),
         })
     }
 
@@ -119,6 +125,11 @@ impl Index {
         let view = self.view();
         let found = view.lookup(digest)?;
         Ok(found.is_some_and(|place| !view.condemned.contains(&place.pack)))
+    }
+
+    /// Grows with everything after which a chunk that was offered may no longer be.
+    pub(crate) fn losses(&self) -> u64 {
+        self.losses.load(Ordering::Acquire)
     }
 
     /// Says that these packs, and no others, are to be removed: what is in them is read and no longer offered.
@@ -244,7 +255,7 @@ impl Index {
         self.disk.rename(&written.path, &path)?;
         self.disk.sync_folder(Path::new(layout::INDEX))?;
         let segment = Segment::open(&*self.disk, &path, written.name)?;
-        self.replace_view(|view, _| Ok(view.with(segment)))
+        self.change_view(|view, _| Ok(view.with(segment)))
     }
 
     /// Merges segments when they have become many. The index is as good without it.
@@ -350,6 +361,14 @@ impl Index {
     }
 
     fn replace_view(&self, change: impl FnOnce(&View, &dyn Disk) -> Result<View>) -> Result<()> {
+        self.change_view(change)?;
+        // After the view: what was found in the one before was found before this is seen to have grown.
+        self.losses.fetch_add(1, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// The same for a change after which everything is offered that was.
+    fn change_view(&self, change: impl FnOnce(&View, &dyn Disk) -> Result<View>) -> Result<()> {
         let _turn = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         let view = Arc::new(change(&self.view(), &*self.disk)?);
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = view;

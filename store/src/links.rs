@@ -14,7 +14,7 @@ use crate::{
 pub struct LinkGroup(pub Vec<u64>);
 
 /// Every group of a snapshot; answers look-ups by position in logarithmic time.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LinkTable {
     /// (position, first position of its group), sorted.
     members: Vec<(u64, u64)>,

@@ -7,6 +7,7 @@ mod cache;
 mod chunks;
 mod foresight;
 pub(crate) mod format;
+mod known;
 mod latch;
 mod places;
 mod publish;
@@ -28,6 +29,7 @@ use crate::{
     collect::{Collector, Lease, Retiring},
     disk::{Disk, HostDisk, Lock, is_absent},
     draft::Draft,
+    entry::Content,
     error::{Error, Result},
     ids::{Digest, PackId, SnapshotId},
     index::Index,
@@ -35,7 +37,7 @@ use crate::{
     manifest::Manifest,
     pack::PackFiles,
     progress::Progress,
-    store::{foresight::Foresight, latch::Latch},
+    store::{foresight::Foresight, known::KnownContents, latch::Latch},
 };
 
 /// No manifest is larger; one that is, is not read.
@@ -76,6 +78,7 @@ struct Inner {
     packs: PackFiles,
     cache: ChunkCache,
     foresight: Foresight,
+    known: KnownContents,
     latch: Latch,
     /// Held by the draft that is being published: one at a time.
     turn: Mutex<()>,
@@ -121,6 +124,7 @@ impl Store {
                 packs: PackFiles::new(),
                 cache: ChunkCache::new(),
                 foresight: Foresight::default(),
+                known: KnownContents::default(),
                 latch: Latch::default(),
                 turn: Mutex::new(()),
                 collector,
@@ -145,6 +149,24 @@ impl Store {
         }
         self.inner.index.refresh()?;
         self.inner.index.offers(digest)
+    }
+
+    /// Grows with everything after which what was found here may no longer be offered: packs that are condemned, lost or found damaged.
+    /// As long as it stays the same, whatever a draft relied on may be relied on by one that begins before this is asked again.
+    pub fn losses(&self) -> u64 {
+        self.inner.index.losses()
+    }
+
+    /// True when all of a content was found here and nothing was lost since.
+    pub(crate) fn knows(&self, content: &Content, size: u64) -> bool {
+        self.inner.known.has(content, size, self.losses())
+    }
+
+    /// Remembers a content that was found here whole after the index said `losses`.
+    pub(crate) fn note_known(&self, content: &Content, size: u64, losses: u64) {
+        if losses == self.losses() {
+            self.inner.known.note(content, size, losses);
+        }
     }
 
     /// Begins a snapshot's draft; nothing of it is visible until it is committed.

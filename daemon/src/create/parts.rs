@@ -8,10 +8,11 @@ use std::{
         unix::fs::MetadataExt,
     },
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use snap_fs::capture::{
-    self, CapturedTree, Exclude, SavedStats, Scan, Source, SourceKind, StatCache,
+    self, Built, CapturedTree, Exclude, SavedStats, Scan, Source, SourceKind, StatCache,
 };
 use snap_store::{BaseRecord, Draft, Error, Result as StoreResult};
 
@@ -44,24 +45,26 @@ struct Part {
     exclude: Exclude,
     cache: StatCache,
     cache_path: PathBuf,
+    /// What the capture before came to, then what this one did.
+    built: Option<Built>,
 }
 
 impl Parts {
     /// Opens the folders of `subject` and loads what is remembered of them.
     pub(super) async fn open(
-        host: &Host,
+        host: &Arc<Host>,
         subject: &Subject,
         base: Option<BaseRecord>,
         exclude: Exclude,
     ) -> Result<Self> {
-        let (config, key) = (host.config.clone(), subject.key.clone());
+        let (host, key) = (Arc::clone(host), subject.key.clone());
         let (place, kind) = match &subject.root {
             Root::Folder(folder) => (Place::Folder(folder.clone()), SourceKind::Plain),
             Root::Overlay { upper, .. } | Root::Restored { upper, .. } => {
                 (Place::Folder(upper.clone()), SourceKind::OverlayLayer)
             }
             Root::Foreign(mount) => {
-                let folder = config.state.join("captures");
+                let folder = host.config.state.join("captures");
                 (Place::Mount(mount.clone(), folder), SourceKind::Plain)
             }
             Root::Trees(_) => unreachable!("trees are merged and not read"),
@@ -69,9 +72,8 @@ impl Parts {
         let (included, top) = (subject.included.clone(), subject.top.clone());
         let exclude = exclude.all_but(&names(&top));
         let opening = move || -> StoreResult<Self> {
-            let part = |folder, kind, exclude, key: &str| {
-                Part::new(&config.root, folder, kind, exclude, key)
-            };
+            let part =
+                |folder, kind, exclude, key: &str| Part::new(&host, folder, kind, exclude, key);
             let root = part(place.open()?, kind, exclude, &key)?;
             let included = included.into_iter().map(|mount| {
                 let destination = PathBuf::from(&mount.destination);
@@ -154,10 +156,9 @@ impl Parts {
         let building = move || -> StoreResult<_> {
             let mut scans = scans.into_iter();
             let mut next = || scans.next().expect("every part was scanned");
-            let (base, cache) = (self.base.as_ref(), &mut self.root.cache);
-            let mut tree = capture::build(&draft, next(), base, cache, &job)?;
+            let mut tree = self.root.build(&draft, next(), self.base.as_ref(), &job)?;
             for (destination, part) in &mut self.included {
-                let graft = capture::build(&draft, next(), None, &mut part.cache, &job)?;
+                let graft = part.build(&draft, next(), None, &job)?;
                 let names = names(destination);
                 let mut joined = capture::graft(&draft, &tree, &names, &graft)?;
                 joined.warnings = tree.warnings;
@@ -168,6 +169,14 @@ impl Parts {
             Ok((draft, self, tree))
         };
         blocking(building).await
+    }
+
+    /// What each came to, to be remembered once it is committed.
+    pub(super) fn built(&self) -> Vec<(PathBuf, Built)> {
+        let included = self.included.iter().map(|(_, part)| part);
+        let parts = std::iter::once(&self.root).chain(included);
+        let built = parts.filter_map(|part| Some((part.cache_path.clone(), part.built.clone()?)));
+        built.collect()
     }
 
     /// What is known of the files now, for the next capture.
@@ -200,13 +209,13 @@ impl Remembered {
 
 impl Part {
     fn new(
-        root: &Path,
+        host: &Host,
         folder: OwnedFd,
         kind: SourceKind,
         exclude: Exclude,
         key: &str,
     ) -> StoreResult<Self> {
-        let folder = File::from(folder);
+        let (folder, root) = (File::from(folder), &host.config.root);
         let identity = folder.metadata().map_err(Error::io("look at", root))?;
         let cache_path = folders::cache_path(root, key, (identity.dev(), identity.ino()));
         Ok(Self {
@@ -214,8 +223,22 @@ impl Part {
             kind,
             exclude,
             cache: StatCache::load(&cache_path),
+            built: host.last_trees.of(&cache_path),
             cache_path,
         })
+    }
+
+    fn build(
+        &mut self,
+        draft: &Draft,
+        scan: Scan,
+        base: Option<&BaseRecord>,
+        job: &JobHandle,
+    ) -> StoreResult<CapturedTree> {
+        let last = self.built.take();
+        let built = capture::build_after(draft, scan, base, &mut self.cache, last, job)?;
+        self.built = built.1;
+        Ok(built.0)
     }
 
     fn source(&mut self) -> (Source<'_>, &mut StatCache) {
