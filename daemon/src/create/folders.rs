@@ -34,13 +34,11 @@ pub(super) async fn of_snapshot(
     key: &str,
 ) -> Result<Root> {
     let (containerd, snapshotter) = (&host.containerd, &config.snapshotter);
-    let mounts = containerd
-        .snapshot_mounts(namespace, snapshotter, key)
-        .await?;
-    let parent = containerd
-        .snapshot(namespace, snapshotter, key)
-        .await?
-        .parent;
+    let (mounts, info) = tokio::try_join!(
+        containerd.snapshot_mounts(namespace, snapshotter, key),
+        containerd.snapshot(namespace, snapshotter, key)
+    )?;
+    let parent = info.parent;
     let [mount] = &mounts[..] else {
         let why = format!("it has {} mounts instead of one", mounts.len());
         return Err(refused(key, why).into());

@@ -81,16 +81,18 @@ impl Subject {
         match &plan.source {
             CreateSource::Path(path) => Self::folder(host, plan, path),
             CreateSource::Container(id) => {
-                require_running(host, plan, id).await?;
-                Self::container(host, plan, id, Path::new("/")).await
+                let info = running(host, plan, id).await?;
+                Self::container(host, plan, info, Path::new("/")).await
             }
             CreateSource::Folder { container, path } => {
-                require_running(host, plan, container).await?;
-                Self::folder_of_container(host, plan, container, path).await
+                let info = running(host, plan, container).await?;
+                Self::folder_of_container(host, plan, info, path).await
             }
             CreateSource::AtRest(id) => {
                 let rest = Rest::find(host, &plan.namespace, id).await?;
-                let subject = Self::container(host, plan, id, Path::new("/")).await?;
+                let info = host.containerd.container(&plan.namespace, id).await;
+                let info = info.map_err(|fault| unknown_container(fault, &plan.namespace, id))?;
+                let subject = Self::container(host, plan, info, Path::new("/")).await?;
                 Ok(Self {
                     rest: Some(rest),
                     ..subject
@@ -178,7 +180,7 @@ impl Subject {
     async fn folder_of_container(
         host: &Host,
         plan: &CreatePlan,
-        id: &str,
+        info: ContainerInfo,
         path: &Path,
     ) -> Result<Self> {
         if plan.stop || plan.memory != MemoryWish::None {
@@ -186,12 +188,11 @@ impl Subject {
                 "With a folder of a container neither its memory is captured nor its task stopped";
             return Err(usage("folder-options", message.to_owned()));
         }
-        let info = host.containerd.container(&plan.namespace, id).await;
-        let info = info.map_err(|fault| unknown_container(fault, &plan.namespace, id))?;
         let mounts = SpecMount::read_all(&info.config.spec)?;
-        let of = (&plan.namespace, id);
+        let id = info.config.id.clone();
+        let of = (&plan.namespace, &*id);
         let top = place::find(host, of, path, (&mounts, &plan.include_mounts)).await?;
-        let mut subject = Self::container(host, plan, id, &top).await?;
+        let mut subject = Self::container(host, plan, info, &top).await?;
         subject.config = None;
         subject.source = format!("{id}:{}", path.display());
         subject.key = format!("{} below {top:?}", subject.key);
@@ -200,13 +201,17 @@ impl Subject {
     }
 
     /// A container; bind mounts that do not concern `top` are passed over.
-    async fn container(host: &Host, plan: &CreatePlan, id: &str, top: &Path) -> Result<Self> {
+    async fn container(
+        host: &Host,
+        plan: &CreatePlan,
+        info: ContainerInfo,
+        top: &Path,
+    ) -> Result<Self> {
         let namespace = &plan.namespace;
-        let found = host.containerd.container(namespace, id).await;
         let ContainerInfo {
             mut config,
             snapshot_key,
-        } = found.map_err(|fault| unknown_container(fault, namespace, id))?;
+        } = info;
         let told = attached::leave_out(host, namespace, &mut config)?;
         let (included, mut warnings) = choose_mounts(&config, &plan.include_mounts, top)?;
         warnings.extend(told);
@@ -220,10 +225,10 @@ impl Subject {
             .map(|mount| mount.destination.clone())
             .collect();
         Ok(Self {
-            source: id.to_owned(),
+            source: config.id.clone(),
             key: format!(
-                "container {namespace} {} {snapshot_key} {id}",
-                config.snapshotter
+                "container {namespace} {} {snapshot_key} {}",
+                config.snapshotter, config.id
             ),
             config: Some(config),
             root,
@@ -235,14 +240,17 @@ impl Subject {
     }
 }
 
-async fn require_running(host: &Host, plan: &CreatePlan, id: &str) -> Result<()> {
-    let namespace = &plan.namespace;
-    let found = host.containerd.container(namespace, id).await;
-    found.map_err(|fault| unknown_container(fault, namespace, id))?;
-    let task = host.containerd.task(namespace, id).await?;
+/// The container, which has to run. Asked for with its task at once: containerd asks the shim for that one.
+async fn running(host: &Host, plan: &CreatePlan, id: &str) -> Result<ContainerInfo> {
+    let (namespace, containerd) = (&plan.namespace, &host.containerd);
+    let (info, task) = tokio::join!(
+        containerd.container(namespace, id),
+        containerd.task(namespace, id)
+    );
+    let info = info.map_err(|fault| unknown_container(fault, namespace, id))?;
     let runs = |status| matches!(status, TaskStatus::Running | TaskStatus::Paused);
-    match task.is_some_and(|task| runs(task.status)) {
-        true => Ok(()),
+    match task?.is_some_and(|task| runs(task.status)) {
+        true => Ok(info),
         false => Err(not_running(id)),
     }
 }

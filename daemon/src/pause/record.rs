@@ -1,10 +1,10 @@
 //! The record of a pause: who stands still, and which file thaws it when containerd cannot.
 //!
-//! Written and synced before the pause begins, removed after the thaw.
+//! Written before the pause begins, removed after the thaw. It is for a daemon that was killed: nothing stands still after a power cut, so
+//! none of it is synced.
 
 use std::{
-    fs::{self, File},
-    io::{self, Write},
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -64,7 +64,7 @@ impl PauseRecord {
         self.works_in.as_deref()
     }
 
-    /// Writes the record into `folder`; it survives a power cut when this returns.
+    /// Writes the record into `folder`, whole or not at all; it survives this process when this returns.
     pub(super) fn write(mut self, folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         // Neither namespaces nor ids hold a colon, but both may hold dots.
@@ -72,10 +72,8 @@ impl PauseRecord {
         self.path = folder.join(name);
         let draft = self.path.with_extension("json.draft");
         let json = serde_json::to_vec(&self).expect("a record of strings and numbers is JSON");
-        File::create(&draft)
-            .and_then(|mut file| file.write_all(&json).and_then(|()| file.sync_all()))
+        fs::write(&draft, &json)
             .and_then(|()| fs::rename(&draft, &self.path))
-            .and_then(|()| File::open(folder)?.sync_all())
             .map_err(Error::io("write", &self.path))?;
         Ok(self)
     }

@@ -10,16 +10,34 @@ use crate::{
     links::{LinkGroup, LinkTable},
 };
 
+/// So many seconds after a use that was noted the next one is noted: each note is a sync, and what is given up was not used for a day.
+const NOTED_FOR: i64 = 60 * 60;
+
 impl Catalogue {
-    /// A remembered base, and notes its use at `now` (seconds since 1970): it is not forgotten by those who looked before.
-    /// `key` names snapshotter, layer and its creation time.
+    /// A remembered base, and notes its use at `now` (seconds since 1970) to the hour: it is not forgotten by those who looked before it
+    /// was noted. `key` names snapshotter, layer and its creation time.
     pub fn use_base(&self, key: &str, now: i64) -> Result<Option<BaseRecord>> {
-        self.write("read a base", |transaction| {
+        let found = self.read("read a base", |transaction| {
+            let sql = format!("SELECT {COLUMNS}, last_used_at FROM bases WHERE key = ?");
+            let noted = |row: &Row<'_>| Ok((base(row)?, row.get::<_, i64>(10)?));
+            match rows::collect(transaction, &sql, [key], noted) {
+                Err(Failure::Row(_)) => Ok(None),
+                found => Ok(Some(found?.pop())),
+            }
+        })?;
+        match found {
+            Some(None) => Ok(None),
+            Some(Some((base, noted))) if now.saturating_sub(noted) < NOTED_FOR => Ok(Some(base)),
+            _ => self.note_use(key, now),
+        }
+    }
+
+    fn note_use(&self, key: &str, now: i64) -> Result<Option<BaseRecord>> {
+        self.write("note the use of a base", |transaction| {
             let sql = "UPDATE bases SET last_used_at = max(last_used_at, ?2) WHERE key = ?1";
             transaction.execute(sql, params![key, now])?;
-            let sql = "SELECT digest, nodes, mode, uid, gid, mtime_seconds, mtime_nanos, xattrs,
-                       links, logical_bytes FROM bases WHERE key = ?";
-            match rows::collect(transaction, sql, [key], base) {
+            let sql = format!("SELECT {COLUMNS} FROM bases WHERE key = ?");
+            match rows::collect(transaction, &sql, [key], base) {
                 // It is a cache: the base is captured again.
                 Err(Failure::Row(_)) => {
                     transaction.execute("DELETE FROM bases WHERE key = ?", [key])?;
@@ -122,6 +140,10 @@ fn remembered(row: &Row<'_>) -> Result<RememberedBase, Failure> {
         last_used_at: row.get(7)?,
     })
 }
+
+/// The columns [`base`] reads, in its order.
+const COLUMNS: &str =
+    "digest, nodes, mode, uid, gid, mtime_seconds, mtime_nanos, xattrs, links, logical_bytes";
 
 fn base(row: &Row<'_>) -> Result<BaseRecord, Failure> {
     let malformed = || Failure::Row("a base's attributes or links cannot be read".to_owned());

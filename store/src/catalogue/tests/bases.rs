@@ -47,11 +47,14 @@ fn a_base_comes_back_as_it_was_put() {
         .put_base("one", &base(), Some(&layer()), 3)
         .unwrap();
     assert_eq!(catalogue.use_base("one", 4).unwrap(), Some(base()));
+    assert_eq!(catalogue.bases().unwrap()[0].last_used_at, 3);
+    let later = 3 + 60 * 60;
+    assert_eq!(catalogue.use_base("one", later).unwrap(), Some(base()));
     let remembered = RememberedBase {
         key: "one".to_owned(),
         root: base().root,
         layer: Some(layer()),
-        last_used_at: 4,
+        last_used_at: later,
     };
     assert_eq!(catalogue.bases().unwrap(), [remembered]);
 }
@@ -63,7 +66,7 @@ fn a_base_that_was_used_meanwhile_is_not_forgotten() {
         catalogue.put_base(key, &base(), Some(&layer()), 1).unwrap();
     }
     let seen = catalogue.bases().unwrap();
-    catalogue.use_base("used", 2).unwrap();
+    catalogue.use_base("used", 4000).unwrap();
     assert_eq!(catalogue.forget_unused_bases(&seen).unwrap(), 1);
     assert_eq!(catalogue.use_base("idle", 3).unwrap(), None);
     assert!(catalogue.use_base("used", 3).unwrap().is_some());

@@ -137,7 +137,7 @@ pub(super) const CHANGES: [(&str, Change); 50] = [
         it.remove_mount(Path::new("/mnt/old"), NOW).map(drop)
     }),
     ("put-base", |it| it.put_base("new", &base(), None, 5)),
-    ("use-base", |it| it.use_base("old", 6).map(drop)),
+    ("use-base", |it| it.use_base("old", 6000).map(drop)),
     ("forget-bases", |it| it.forget_bases(&base().root.digest)),
     ("lose", |it| it.lose(&id(3), "its manifest is gone")),
     ("find-again", |it| it.find_again(&id(7))),
