@@ -283,15 +283,13 @@ async fn capture(
         turn = Some(host.turns.wait(&key).await);
         manifest.version = host.catalogue.next_version(&plan.namespace, name)?;
     }
-    let built = taken.parts.as_ref().map_or_else(Vec::new, Parts::built);
     // The layer of a stage is gone after its capture.
     let is_for_once =
         matches!(&plan.source, CreateSource::Layer(layer) if layer.container.is_none());
     let parts = taken.parts.filter(|_| !is_for_once);
+    let built = parts.as_ref().map_or_else(Vec::new, Parts::built);
     let (manifest, stats) = commit::commit(host, draft, manifest, parts, job).await?;
-    if !is_for_once {
-        host.last_trees.note(built);
-    }
+    host.last_trees.note(built);
     Ok(Captured {
         manifest,
         stats,

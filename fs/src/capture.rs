@@ -172,12 +172,11 @@ pub fn build(
 pub fn build_after(
     draft: &Draft,
     scan: Scan,
-    base: Option<&BaseRecord>,
+    (base, last): (Option<&BaseRecord>, Option<Built>),
     cache: &mut StatCache,
-    last: Option<Built>,
     progress: &dyn Progress,
 ) -> Result<(CapturedTree, Option<Built>)> {
-    again::build_after(draft, scan, base, cache, last, progress)
+    again::build_after(draft, scan, (base, last), cache, progress)
 }
 
 /// Puts the tree `graft` at `path` of `tree` (an included bind mount), replacing what is there.

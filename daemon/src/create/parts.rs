@@ -236,9 +236,9 @@ impl Part {
         job: &JobHandle,
     ) -> StoreResult<CapturedTree> {
         let last = self.built.take();
-        let built = capture::build_after(draft, scan, base, &mut self.cache, last, job)?;
-        self.built = built.1;
-        Ok(built.0)
+        let (tree, built) = capture::build_after(draft, scan, (base, last), &mut self.cache, job)?;
+        self.built = built;
+        Ok(tree)
     }
 
     fn source(&mut self) -> (Source<'_>, &mut StatCache) {

@@ -31,9 +31,8 @@ pub struct Built {
 pub(super) fn build_after(
     draft: &Draft,
     scan: Scan,
-    base: Option<&BaseRecord>,
+    (base, last): (Option<&BaseRecord>, Option<Built>),
     cache: &mut StatCache,
-    last: Option<Built>,
     progress: &dyn Progress,
 ) -> Result<(CapturedTree, Option<Built>)> {
     let Some(of) = fingerprint(&scan, base) else {
@@ -154,7 +153,7 @@ mod tests {
         let mut cache = StatCache::default();
         let scan = read(&draft, &source, &mut cache, &Silent).unwrap();
         let before = draft.stats();
-        let (tree, built) = build_after(&draft, scan, None, &mut cache, last, &Silent).unwrap();
+        let (tree, built) = build_after(&draft, scan, (None, last), &mut cache, &Silent).unwrap();
         let is_built = draft.stats() != before;
         let manifest = manifest(id, (tree.root, tree.root_meta), tree.links);
         draft.commit(manifest).unwrap();

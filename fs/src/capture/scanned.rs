@@ -9,7 +9,7 @@ use super::stat::Stat;
 /// Warnings that are told one by one.
 const MAX_WARNINGS: usize = 100;
 
-/// A folder that was met; its number is its place in [`Scan`].
+/// A folder that was met; its number is its place in `Scan`.
 #[derive(Debug)]
 pub(super) struct ScannedFolder {
     pub(super) meta: Meta,
