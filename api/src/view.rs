@@ -107,7 +107,7 @@ pub struct SnapshotView {
     pub last_used_at: Option<String>,
     /// Files, folders and other nodes in it.
     pub nodes: u64,
-    /// Sum of the sizes of its files.
+    /// Sum of the sizes of its files, in bytes.
     pub logical_bytes: u64,
     /// Bytes it added to the store when it was made.
     pub stored_bytes: u64,
@@ -137,6 +137,9 @@ pub struct MemoryView {
     pub captured: bool,
     /// Bytes of its images; 0 when there are none.
     pub bytes: u64,
+    /// True when they are encrypted at rest: whoever restores it needs the key.
+    #[serde(default)]
+    pub encrypted: bool,
     /// Why there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -175,7 +178,7 @@ pub struct ProcessView {
 pub struct MappingView {
     /// Where it begins, in hexadecimal.
     pub start: String,
-    /// Its size.
+    /// Its size, in bytes.
     pub bytes: u64,
     /// What may be done there, as in `rw-`.
     pub access: String,
@@ -299,10 +302,10 @@ pub struct DiffEntry {
     pub path: WirePath,
     /// How it differs.
     pub kind: DiffKind,
-    /// Size in the older snapshot, for files.
+    /// Size in the older snapshot in bytes, for files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old_size: Option<u64>,
-    /// Size in the newer snapshot, for files.
+    /// Size in the newer snapshot in bytes, for files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_size: Option<u64>,
 }

@@ -144,7 +144,7 @@ fn rounded(ratio: f64) -> f64 {
 
 fn memory_bytes(record: &SnapshotRecord) -> u64 {
     match record.memory {
-        Some(MemoryMark::Captured(bytes)) => bytes,
+        Some(MemoryMark::Captured { bytes, .. }) => bytes,
         Some(MemoryMark::Failed(_)) | None => 0,
     }
 }

@@ -63,14 +63,16 @@ pub(crate) fn container_folder(record: &SnapshotRecord) -> Option<(&str, &str)> 
 
 fn memory(mark: &MemoryMark) -> MemoryView {
     match mark {
-        MemoryMark::Captured(bytes) => MemoryView {
+        MemoryMark::Captured { bytes, is_sealed } => MemoryView {
             captured: true,
             bytes: *bytes,
+            encrypted: *is_sealed,
             reason: None,
         },
         MemoryMark::Failed(reason) => MemoryView {
             captured: false,
             bytes: 0,
+            encrypted: false,
             reason: Some(reason.clone()),
         },
     }

@@ -173,8 +173,13 @@ pub struct SnapshotRecord {
 /// What a listing says of a snapshot's memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MemoryMark {
-    /// It is in the snapshot, in so many bytes of images.
-    Captured(u64),
+    /// It is in the snapshot.
+    Captured {
+        /// Bytes of its images.
+        bytes: u64,
+        /// They are sealed with the key of their namespace.
+        is_sealed: bool,
+    },
     /// It could not be had, for this reason.
     Failed(String),
 }
@@ -184,7 +189,10 @@ impl MemoryMark {
     #[must_use]
     pub fn of(manifest: &Manifest) -> Option<Self> {
         manifest.memory.as_ref().map(|memory| match memory {
-            Memory::Captured(images) => Self::Captured(images.bytes),
+            Memory::Captured(images) => Self::Captured {
+                bytes: images.bytes,
+                is_sealed: images.seal.is_some(),
+            },
             Memory::Failed { reason } => Self::Failed(reason.clone()),
         })
     }

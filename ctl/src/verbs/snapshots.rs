@@ -25,6 +25,8 @@ mod contents;
 /// size<1G, stored>1G, stored<1G. Of several state, container, path, image, source or name filters one has to hold, of all others
 /// each. In a GLOB `*` stands for any letters and `?` for one.
 ///
+/// STATE says as well which snapshots hold memory, whether that is encrypted, and which are known to be damaged.
+///
 /// SIZE is the sum of the sizes of the files in a snapshot; STORED is what it added to the store when it was made. An
 /// expired snapshot stands in the list until the daemon's next look at expiry removes it. The reason why a snapshot failed
 /// is in `snapctl show`.
@@ -239,10 +241,11 @@ fn names(snapshot: &SnapshotView) -> String {
     }
 }
 
-/// The state, whether there is memory, and whether something is known to be damaged.
+/// The state, whether there is memory and in clear or not, and whether something is known to be damaged.
 pub(crate) fn state(snapshot: &SnapshotView) -> String {
     let mut words = wire_word(snapshot.state);
     match &snapshot.memory {
+        Some(memory) if memory.encrypted => words.push_str(", with encrypted memory"),
         Some(memory) if memory.captured => words.push_str(", with memory"),
         Some(_) => words.push_str(", memory failed"),
         None => {}
@@ -257,7 +260,15 @@ pub(crate) fn state(snapshot: &SnapshotView) -> String {
 pub(crate) fn memory(memory: &MemoryView) -> String {
     match &memory.reason {
         Some(reason) => format!("failed, {}", clean(reason)),
-        None => format!("captured, {}; for root alone", size(memory.bytes)),
+        None => format!(
+            "captured, {}, {}; for root alone",
+            size(memory.bytes),
+            if memory.encrypted {
+                "encrypted"
+            } else {
+                "in clear"
+            }
+        ),
     }
 }
 

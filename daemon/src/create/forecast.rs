@@ -189,7 +189,7 @@ fn pause(past: &[SnapshotRecord], source: &str, images_bytes: Option<u64>) -> (u
         .filter(|one| one.is_container && one.state == SnapshotState::Active && one.pause_us > 0);
     let Some(wanted) = images_bytes else {
         let alike = stood_still
-            .filter(|one| !matches!(one.memory, Some(MemoryMark::Captured(_))))
+            .filter(|one| !matches!(one.memory, Some(MemoryMark::Captured { .. })))
             // The newest is the first, and the last of equals is taken.
             .rev()
             .max_by_key(|one| one.source == source);
@@ -210,7 +210,7 @@ fn pause(past: &[SnapshotRecord], source: &str, images_bytes: Option<u64>) -> (u
         );
     };
     let with_memory = stood_still.filter_map(|one| match one.memory {
-        Some(MemoryMark::Captured(bytes)) => Some((one, bytes)),
+        Some(MemoryMark::Captured { bytes, .. }) => Some((one, bytes)),
         _ => None,
     });
     let Some((one, bytes)) = with_memory.min_by_key(|(_, bytes)| bytes.abs_diff(wanted)) else {

@@ -243,7 +243,7 @@ async fn write(host: &Arc<Host>, plan: &PutPlan, base: Base, job: &JobHandle) ->
         let names: Vec<&[u8]> = plan.path.iter().map(EntryName::as_bytes).collect();
         let tree = capture::put(&draft, &tree_of(&base.manifest), &names, &part)?;
         let mut warnings = tree.warnings.clone();
-        if matches!(base.record.memory, Some(MemoryMark::Captured(_))) {
+        if matches!(base.record.memory, Some(MemoryMark::Captured { .. })) {
             warnings.push(
                 "The memory of the version before does not come along: its files have changed"
                     .to_owned(),

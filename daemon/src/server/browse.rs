@@ -55,7 +55,7 @@ pub(super) async fn memory(
 ) -> Result<MemoryContents> {
     let record = active(host, &request.namespace, &request.reference).await?;
     peer.require_root_to_look_into_memory()?;
-    if !matches!(record.memory, Some(MemoryMark::Captured(_))) {
+    if !matches!(record.memory, Some(MemoryMark::Captured { .. })) {
         let message = format!("Snapshot {} holds no memory", record.id);
         return Err(ErrorReport::new(ErrorCode::Conflict, "no-memory", message)
             .hint("`snapctl create CONTAINER --memory` captures it with the files")
@@ -181,6 +181,9 @@ fn detail(
     detail.root = manifest.root.digest.to_string();
     let seal = manifest.memory_images().and_then(|images| images.seal);
     detail.memory_key = seal.map(|seal| seal.key.to_string());
+    if let Some(memory) = &mut detail.snapshot.memory {
+        memory.encrypted = detail.memory_key.is_some();
+    }
     detail.host = facts(manifest.host);
     if let Origin::Container(config) = manifest.origin {
         detail.snapshotter = Some(config.snapshotter);

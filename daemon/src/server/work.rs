@@ -188,7 +188,7 @@ async fn restore_plan(
         false => active(host, namespace, reference).await?,
     };
     // Whoever runs what was in memory, or reads it, has its secrets.
-    let holds_memory = matches!(snapshot.memory, Some(MemoryMark::Captured(_)));
+    let holds_memory = matches!(snapshot.memory, Some(MemoryMark::Captured { .. }));
     let command = parse::command(request.command)?;
     // Another command has no memory to go on from.
     let no_memory = request.no_memory || !command.is_empty();

@@ -60,10 +60,11 @@ impl Catalogue {
             let (namespace, more_bytes) = (&manifest.namespace, manifest.stored_bytes);
             quota::require_room(transaction, namespace, more_bytes, stored_bytes_limit)?;
             let memory = MemoryMark::of(manifest);
-            let (memory_bytes, memory_failure) = rows::memory_columns(memory.as_ref());
+            let (memory_bytes, memory_failure, is_sealed) = rows::memory_columns(memory.as_ref());
             transaction.execute(
                 "UPDATE snapshots SET state = 'active', reason = NULL, created_at = ?2, nodes = ?3,
-                 logical_bytes = ?4, stored_bytes = ?5, pause_us = ?6, memory_bytes = ?7, memory_failure = ?8 WHERE id = ?1",
+                 logical_bytes = ?4, stored_bytes = ?5, pause_us = ?6, memory_bytes = ?7, memory_failure = ?8,
+                 memory_is_sealed = ?9 WHERE id = ?1",
                 params![
                     manifest.id.as_bytes(),
                     manifest.created_at,
@@ -73,6 +74,7 @@ impl Catalogue {
                     rows::stored(manifest.pause_us),
                     memory_bytes,
                     memory_failure,
+                    is_sealed,
                 ],
             )?;
             if let Some(name) = &manifest.name {
@@ -250,12 +252,12 @@ fn add(
             name: record.id.to_string(),
         }));
     }
-    let (memory_bytes, memory_failure) = rows::memory_columns(record.memory.as_ref());
+    let (memory_bytes, memory_failure, is_sealed) = rows::memory_columns(record.memory.as_ref());
     transaction.execute(
         "INSERT INTO snapshots (id, namespace, state, reason, labels, source, is_container, image,
          created_at, expires_at, last_used_at, nodes, logical_bytes, stored_bytes, pause_us,
-         memory_bytes, memory_failure, unused_seconds)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+         memory_bytes, memory_failure, memory_is_sealed, unused_seconds)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
         params![
             record.id.as_bytes(),
             record.namespace.as_str(),
@@ -274,6 +276,7 @@ fn add(
             rows::stored(record.pause_us),
             memory_bytes,
             memory_failure,
+            is_sealed,
             record.unused_seconds.map(rows::stored),
         ],
     )?;

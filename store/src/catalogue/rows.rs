@@ -22,7 +22,7 @@ const COLUMNS: &str = "id, namespace, state, reason, labels, source, is_containe
     EXISTS (SELECT 1 FROM containers WHERE containers.snapshot = snapshots.id)
         OR EXISTS (SELECT 1 FROM mounts WHERE mounts.snapshot = snapshots.id)
         OR EXISTS (SELECT 1 FROM attached WHERE attached.ground = snapshots.id),
-    unused_since, memory_bytes, memory_failure";
+    unused_since, memory_bytes, memory_failure, memory_is_sealed";
 
 /// The snapshots that `rest` (everything after FROM) selects.
 pub(super) fn snapshots(
@@ -81,21 +81,24 @@ fn snapshot(row: &Row<'_>) -> Result<SnapshotRecord, Failure> {
     })
 }
 
-/// What is said of memory in `column` and the next.
+/// What is said of memory in `column` and the next two.
 fn memory(row: &Row<'_>, column: usize) -> Result<Option<MemoryMark>, Failure> {
     let failure: Option<String> = row.get(column + 1)?;
     match row.get::<_, Option<i64>>(column)? {
-        Some(_) => Ok(Some(MemoryMark::Captured(count(row, column)?))),
+        Some(_) => Ok(Some(MemoryMark::Captured {
+            bytes: count(row, column)?,
+            is_sealed: row.get(column + 2)?,
+        })),
         None => Ok(failure.map(MemoryMark::Failed)),
     }
 }
 
-/// Memory for its columns.
-pub(super) fn memory_columns(memory: Option<&MemoryMark>) -> (Option<i64>, Option<&str>) {
+/// Memory for its columns: its bytes, why there is none, whether it is sealed.
+pub(super) fn memory_columns(memory: Option<&MemoryMark>) -> (Option<i64>, Option<&str>, bool) {
     match memory {
-        None => (None, None),
-        Some(MemoryMark::Captured(bytes)) => (Some(stored(*bytes)), None),
-        Some(MemoryMark::Failed(reason)) => (None, Some(reason)),
+        None => (None, None, false),
+        Some(MemoryMark::Captured { bytes, is_sealed }) => (Some(stored(*bytes)), None, *is_sealed),
+        Some(MemoryMark::Failed(reason)) => (None, Some(reason), false),
     }
 }
 

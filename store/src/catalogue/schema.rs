@@ -8,7 +8,7 @@ use super::place;
 use crate::error::{Error, Result};
 
 /// One statement list a version; `user_version` says how many have been run. Only ever appended to.
-const MIGRATIONS: [&str; 11] = [
+const MIGRATIONS: [&str; 12] = [
     include_str!("schema-1.sql"),
     include_str!("schema-2.sql"),
     include_str!("schema-3.sql"),
@@ -20,6 +20,7 @@ const MIGRATIONS: [&str; 11] = [
     include_str!("schema-9.sql"),
     include_str!("schema-10.sql"),
     include_str!("schema-11.sql"),
+    include_str!("schema-12.sql"),
 ];
 /// The schema this release writes.
 const NEWEST: u32 = MIGRATIONS.len() as u32;

@@ -6,6 +6,7 @@ mod damage;
 mod faults;
 mod file;
 mod forget;
+mod memory;
 mod model;
 mod names;
 mod policies;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use snap_api::{CheckResult, DoctorReport, MemoryContents, Restored, SnapshotDetail};
+use snap_api::{CheckResult, DoctorReport, MemoryContents, Restored, SnapshotDetail, SnapshotView};
 use snap_store::{Access, ContentReader, Digest, Node, Store, TreeReader, TreeRef};
 use snap_tests::{Answer, Host, HostOptions, Image, text};
 
@@ -72,6 +72,22 @@ fn hold(host: &Host) -> Result<()> {
 fn key_of(host: &Host, name: &str) -> Result<Option<String>> {
     let detail: SnapshotDetail = host.snap_json(&["show", name])?;
     Ok(detail.memory_key)
+}
+
+/// What lists and `show` say of a snapshot with memory, all of them the same.
+fn is_said_to_be_encrypted(host: &Host, name: &str) -> Result<bool> {
+    let detail: SnapshotDetail = host.snap_json(&["show", name])?;
+    let of = |snapshot: &SnapshotView| snapshot.memory.as_ref().is_some_and(|it| it.encrypted);
+    let shown = of(&detail.snapshot);
+    let filter = format!("name={name}");
+    let listed: Vec<SnapshotView> = host.snap_json(&["list", "--filter", &filter])?;
+    ensure!(
+        !listed.is_empty() && listed.iter().all(|one| of(one) == shown),
+        "{listed:?}"
+    );
+    let table = host.snap(&["list", "--filter", &filter])?;
+    ensure!(table.contains("with encrypted memory") == shown, "{table}");
+    Ok(shown)
 }
 
 /// Restores eight clones that go on, and removes them.
@@ -172,6 +188,7 @@ fn encrypted_memory_is_nowhere_in_clear_and_goes_on_in_eight_clones() -> Result<
         first.stored_bytes
     );
     assert!(key_of(&host, "sealed")?.is_some());
+    assert!(is_said_to_be_encrypted(&host, "sealed")?);
     assert!(
         host.snap(&["show", "sealed"])?
             .contains("encrypted at rest")
@@ -188,6 +205,7 @@ fn encrypted_memory_is_nowhere_in_clear_and_goes_on_in_eight_clones() -> Result<
     keys.take_away()?;
     create(&host, "one", &["--memory=required", "--name", "clear"])?;
     assert_eq!(key_of(&host, "clear")?, None);
+    assert!(!is_said_to_be_encrypted(&host, "clear")?);
     assert!(store_holds_the_word(&host)?, "The search finds nothing");
     Ok(())
 }

@@ -140,3 +140,25 @@ Expires    2020-01-14T22:00:00Z (expired)
 "
     );
 }
+
+#[test]
+fn a_list_says_which_snapshots_hold_memory_and_whether_that_is_encrypted() {
+    let with = |captured, encrypted| SnapshotView {
+        memory: Some(MemoryView {
+            captured,
+            bytes: 1 << 20,
+            encrypted,
+            reason: None,
+        }),
+        ..snapshot()
+    };
+    assert_eq!(state(&snapshot()), "active");
+    assert_eq!(state(&with(false, false)), "active, memory failed");
+    assert_eq!(state(&with(true, false)), "active, with memory");
+    assert_eq!(state(&with(true, true)), "active, with encrypted memory");
+    let told = render_view(&with(true, true), new_year());
+    let line = "Memory      captured, 1.0 MiB, encrypted; for root alone\n";
+    assert!(told.contains(line), "{told}");
+    let told = render_view(&with(true, false), new_year());
+    assert!(told.contains("1.0 MiB, in clear; for root alone"), "{told}");
+}

@@ -9,7 +9,10 @@ fn captured(source: &str, pause_us: u64, memory: Option<u64>) -> SnapshotRecord 
         is_container: true,
         state: SnapshotState::Active,
         pause_us,
-        memory: memory.map(MemoryMark::Captured),
+        memory: memory.map(|bytes| MemoryMark::Captured {
+            bytes,
+            is_sealed: false,
+        }),
         ..SnapshotRecord::creating(
             SnapshotId::random(),
             "default".parse().unwrap(),

@@ -143,7 +143,7 @@ fn a_catalogue_of_a_later_release_is_left_alone() {
             error,
             Error::Incompatible {
                 found: 99,
-                supported: 11,
+                supported: 12,
                 ..
             }
         ),
