@@ -98,3 +98,17 @@ fn a_failure_is_told_and_the_next_time_comes() -> Result<()> {
     })?;
     Ok(())
 }
+
+/// A folder of a container is captured by no calendar, and what can be done is said.
+#[test]
+fn a_folder_of_a_container_is_refused_with_what_can_be_done() -> Result<()> {
+    let host = Host::start_without_containerd("")?;
+    let line = "auto set a --container one:/etc --schedule daily";
+    let answer = host.snapctl(line.split(' '))?;
+    assert_eq!(answer.code, 2, "{answer:?}");
+    for said in ["Folder /etc of container one", "snapctl create one:/etc"] {
+        assert!(answer.stderr.contains(said), "{answer:?}");
+    }
+    assert_eq!(host.snap(&["auto", "list", "-q"])?, "");
+    Ok(())
+}

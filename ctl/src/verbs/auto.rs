@@ -2,14 +2,17 @@
 
 use std::{path::PathBuf, time::SystemTime};
 
-use clap::{Args, Subcommand};
+use clap::{
+    Args, Subcommand,
+    builder::{OsStringValueParser, TypedValueParser},
+};
 use snap_api::{AutoRequest, AutoSetRequest, AutoView, CreateSource, ListRequest, TriggerView};
 
 use crate::{
     failure::Failure,
     screen::{Form, JsonArray, facts, table},
     session::{FOLDERS, Session, TRASH, answer},
-    values,
+    values::{self, ContainerSource},
     words::{clean, moment, relative, short_id},
 };
 
@@ -53,8 +56,9 @@ struct AutoSetArgs {
     #[arg(value_name = "NAME")]
     name: String,
     /// The container that is captured
-    #[arg(long, value_name = "CONTAINER", required_unless_present = "path")]
-    container: Option<String>,
+    #[arg(long, value_name = "CONTAINER", required_unless_present = "path",
+          value_parser = OsStringValueParser::new().try_map(values::container))]
+    container: Option<ContainerSource>,
     /// The folder that is captured; for root alone
     #[arg(long, value_name = "DIR", conflicts_with = "container")]
     path: Option<PathBuf>,
@@ -120,7 +124,16 @@ pub(crate) async fn auto(session: &Session, args: AutoArgs) -> Result<(), Failur
 
 async fn set(session: &Session, args: AutoSetArgs) -> Result<(), Failure> {
     let source = match (args.container, args.path) {
-        (Some(container), _) => CreateSource::Container(container),
+        (Some(ContainerSource { id, folder: None }), _) => CreateSource::Container(id),
+        // The daemon refuses it and says what can be done.
+        (Some(ContainerSource { id, folder }), _) => {
+            session.require(FOLDERS)?;
+            let path = folder.unwrap_or_default();
+            CreateSource::Folder {
+                container: id,
+                path,
+            }
+        }
         (None, path) => CreateSource::Path(values::folder(&path.unwrap_or_default())),
     };
     let request = AutoSetRequest {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use snap_api::{
-    AutoRequest, AutoSetRequest, AutoView, CreateSource, ListRequest, Page, TriggerView, WirePath,
+    AutoRequest, AutoSetRequest, AutoView, CreateSource, ErrorCode, ErrorReport, ListRequest, Page,
+    TriggerView, WirePath,
 };
 use snap_store::{AutoRecord, AutoSource};
 
@@ -12,7 +13,13 @@ use super::{
     parse,
     peer::Peer,
 };
-use crate::{auto, blocking, clock, error::Result, events::Event, host::Host, triggers};
+use crate::{
+    auto, blocking, clock,
+    error::{Error, Result},
+    events::Event,
+    host::Host,
+    triggers,
+};
 
 /// Names of one namespace that have them.
 const MAX_AUTOS: u64 = 1000;
@@ -38,10 +45,8 @@ pub(super) async fn set(host: &Arc<Host>, peer: Peer, request: AutoSetRequest) -
                 peer.require_root("capture folders of the host")?;
                 AutoSource::Path(parse::host_path(path)?)
             }
-            CreateSource::Folder { .. } => {
-                let message =
-                    "By the calendar a whole container is captured, or a folder of the host";
-                return Err(parse::usage("invalid-source", message));
+            CreateSource::Folder { container, path } => {
+                return Err(no_folder(&parse::container_id(container)?, path));
             }
         },
         schedule: request.schedule,
@@ -58,6 +63,19 @@ pub(super) async fn set(host: &Arc<Host>, peer: Peer, request: AutoSetRequest) -
     blocking(move || catalogue.set_auto(&stored, MAX_AUTOS)).await?;
     tell(host, "auto-set", &record);
     Ok(view(&record))
+}
+
+/// A folder of a container is captured when somebody asks for it, and by no calendar.
+fn no_folder(container: &str, path: &WirePath) -> Error {
+    let message = format!(
+        "Folder {path} of container {container} is not captured by the calendar, only whole containers and folders of the host are"
+    );
+    let hint = format!(
+        "name the container alone, or have a timer of systemd call `snapctl create {container}:{path} --name NAME`"
+    );
+    ErrorReport::new(ErrorCode::Usage, "invalid-source", message)
+        .hint(hint)
+        .into()
 }
 
 pub(super) async fn list(host: &Arc<Host>, request: &ListRequest) -> Result<Page<AutoView>> {
