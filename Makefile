@@ -10,7 +10,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 BINARIES := snapshotd snapshotd-mount snapctl
 export PATH := $(TARGET)/tools/bin:$(PATH)
 
-.PHONY: help demo build test test-long test-vm soak bench bench-peers check fuzz fmt doc install clean
+.PHONY: help demo build test test-long test-vm soak bench bench-peers check fuzz fmt schemas doc install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,10 +71,14 @@ fuzz: ## Fuzz every decoder for a minute each (SECONDS=…)
 fmt: ## Format the code
 	cargo fmt --all
 
+schemas: ## Write docs/schemas, what commands print as JSON, from the types
+	@scripts/setup build
+	SNAP_WRITE_SCHEMAS=1 cargo test --locked --workspace --bin snapctl the_schemas_are_those_of_the_types
+
 doc: ## Build the code's documentation
 	cargo doc --workspace --no-deps
 
-install: ## Install binaries, units, man pages and completions (DESTDIR, PREFIX)
+install: ## Install binaries, units, man pages, completions and schemas (DESTDIR, PREFIX)
 	@scripts/install "$(DESTDIR)" "$(PREFIX)"
 
 clean: ## Remove everything that was built, fixtures and tools too

@@ -31,6 +31,7 @@ pub struct AutoRequest {
 
 /// Snapshots of a name that are made by themselves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AutoView {
     /// containerd's namespace.
     pub namespace: String,
@@ -61,6 +62,7 @@ pub struct AutoView {
 
 /// A container that is captured when it ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TriggerView {
     /// containerd's namespace.
     pub namespace: String,

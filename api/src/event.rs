@@ -35,6 +35,7 @@ pub struct Events {
 
 /// What became of what was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum EventResult {
     /// It is done.
@@ -45,6 +46,7 @@ pub enum EventResult {
 
 /// Something that has happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EventView {
     /// Grows by one with each event, from 1 on in each life of the daemon.
     pub seq: u64,

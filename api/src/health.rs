@@ -14,6 +14,7 @@ use crate::{
 
 /// The daemon at a glance.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Status {
     /// Version of the daemon.
     pub version: String,
@@ -66,6 +67,7 @@ pub struct Status {
 
 /// A snapshot that is served now.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MountStatus {
     /// The snapshot.
     pub snapshot: String,
@@ -108,6 +110,7 @@ pub struct MountStatus {
 
 /// A request of the kernel that a mount server has not answered yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RequestInFlight {
     /// `attributes`, `list`, `look-up`, `read`, `read-link`, `seek`, `xattr` or `xattr-names`.
     pub kind: String,
@@ -128,6 +131,7 @@ pub struct RequestInFlight {
 
 /// What became of one mount server when it was to be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum UpgradeResult {
     /// Another has taken its place.
@@ -140,6 +144,7 @@ pub enum UpgradeResult {
 
 /// The replacement of one mount server.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MountUpgrade {
     /// The snapshot it serves.
     pub snapshot: String,
@@ -160,6 +165,7 @@ pub struct MountUpgrade {
 
 /// Mount servers were replaced.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MountsUpgraded {
     /// Every snapshot that is served, by id.
     pub mounts: Vec<MountUpgrade>,
@@ -167,6 +173,7 @@ pub struct MountsUpgraded {
 
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum CheckResult {
     /// All is well.
@@ -179,6 +186,7 @@ pub enum CheckResult {
 
 /// One check of the host.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Check {
     /// What was looked at.
     pub name: String,
@@ -193,6 +201,7 @@ pub struct Check {
 
 /// What is missing on this host.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DoctorReport {
     /// The checks, in order.
     pub checks: Vec<Check>,

@@ -15,6 +15,7 @@ use crate::{
 
 /// A job has been started.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct JobStarted {
     /// The job's id.
     pub job: String,
@@ -25,6 +26,7 @@ pub struct JobStarted {
 
 /// Where a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum JobState {
     /// Under way.
@@ -37,6 +39,7 @@ pub enum JobState {
 
 /// A job.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct JobView {
     /// The job's id.
     pub job: String,
@@ -70,6 +73,7 @@ pub struct JobView {
 
 /// A job that is tried again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RetryView {
     /// The attempt that is under way, comes next, or was the last: 2 is the second.
     pub attempt: u32,
@@ -84,6 +88,7 @@ pub struct RetryView {
 
 /// How far a job is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ProgressView {
     /// What it is doing, in a few words.
     pub phase: String,
@@ -98,6 +103,7 @@ pub struct ProgressView {
 
 /// What came of a job.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum JobOutcome {
     /// A snapshot was made.
@@ -122,6 +128,7 @@ pub enum JobOutcome {
 
 /// A snapshot was made.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Created {
     /// The snapshot.
     pub snapshot: SnapshotView,
@@ -149,6 +156,7 @@ pub struct Created {
 
 /// Containers were made.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Restored {
     /// The new containers.
     pub containers: Vec<ContainerView>,
@@ -170,6 +178,7 @@ pub struct Restored {
 
 /// A path was copied.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Copied {
     /// Files, folders and other nodes written.
     pub files: u64,
@@ -179,6 +188,7 @@ pub struct Copied {
 
 /// Stored data was checked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Verified {
     /// Snapshots looked at.
     pub snapshots: u64,
@@ -197,6 +207,7 @@ pub struct Verified {
 
 /// One damaged place.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Damage {
     /// The snapshot it was met in.
     pub snapshot: String,
@@ -221,6 +232,7 @@ pub struct Damage {
 
 /// Something is wrong with a pack.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PackDamage {
     /// The pack's id.
     pub pack: String,

@@ -21,6 +21,7 @@ pub struct HistoryRequest {
 
 /// A version of a name that is there.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct VersionView {
     /// Its number.
     pub version: u64,
@@ -50,6 +51,7 @@ pub struct Moves {
 
 /// Why `latest` moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum MoveCause {
     /// A snapshot was made under the name.
@@ -68,6 +70,7 @@ pub enum MoveCause {
 
 /// One end of a move.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MoveEnd {
     /// The snapshot; it may be gone.
     pub snapshot: String,
@@ -78,6 +81,7 @@ pub struct MoveEnd {
 
 /// A move of `latest`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MoveView {
     /// When; RFC 3339.
     pub moved_at: String,
@@ -108,6 +112,7 @@ pub struct RollbackRequest {
 
 /// What a rollback did.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RolledBack {
     /// `NAME:latest`.
     pub name: String,

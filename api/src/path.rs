@@ -105,6 +105,21 @@ impl<'de> Deserialize<'de> for WirePath {
     }
 }
 
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for WirePath {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Path".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "description": "A path of Linux, which is bytes: UTF-8 stands as it is, a backslash is doubled, and each other byte is `\\xNN`.",
+            "pattern": r"^([^\\]|\\\\|\\x[0-9a-f]{2})*$",
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::WirePath;

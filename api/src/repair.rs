@@ -16,6 +16,7 @@ pub struct RepairRequest {
 
 /// The store was mended.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Repaired {
     /// True when nothing was changed: everything here is what would be done.
     pub dry_run: bool,
@@ -66,6 +67,7 @@ impl Repaired {
 
 /// A snapshot of which nothing can be made.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct GivenUp {
     /// The snapshot.
     pub snapshot: String,
@@ -75,6 +77,7 @@ pub struct GivenUp {
 
 /// What is known to be damaged in a snapshot; everything else of it can be read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DamageMark {
     /// Files and folders that are hit.
     pub files: u64,
@@ -88,6 +91,7 @@ pub struct DamageMark {
 
 /// How the regular reading of everything stored goes.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ScrubStatus {
     /// Bytes it may read in a day; 0 when it is turned off.
     pub bytes_per_day: u64,

@@ -19,6 +19,7 @@ pub struct HelloRequest {
 
 /// What to capture.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum CreateSource {
     /// A running container of the request's namespace.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// How many versions are kept, and which: a version stays when one of the rules names it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct KeepRules {
     /// The last so many.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -70,6 +71,7 @@ pub struct ForgetRequest {
 
 /// What becomes of a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ForgetVerdict {
     /// A rule keeps it.
@@ -82,6 +84,7 @@ pub enum ForgetVerdict {
 
 /// A rule that keeps a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum KeepRule {
     /// It is among the last, or the oldest while there is room for more.
@@ -102,6 +105,7 @@ pub enum KeepRule {
 
 /// What kind of thing holds a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum HoldKind {
     /// A volume that it is a version of: namespace and name.
@@ -124,6 +128,7 @@ pub enum HoldKind {
 
 /// What holds a version whatever the rules say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HeldBy {
     /// What kind of thing.
     pub kind: HoldKind,
@@ -134,6 +139,7 @@ pub struct HeldBy {
 
 /// What becomes of a version, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ForgetView {
     /// The name, without a tag.
     pub name: String,
@@ -192,6 +198,7 @@ pub struct PolicyListRequest {
 
 /// What is kept of the versions of a name by itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PolicyView {
     /// containerd's namespace.
     pub namespace: String,

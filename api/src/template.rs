@@ -17,6 +17,7 @@ pub use wire::*;
 
 /// How an environment is made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Template {
     /// Its name, and that of the snapshots made by it; without a tag.
@@ -66,6 +67,7 @@ pub struct Template {
 
 /// Where a template begins; one of both.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Base {
     /// An image that containerd has, unpacked.
@@ -78,6 +80,7 @@ pub struct Base {
 
 /// One step: it runs, copies or clones.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Step {
     /// What people see instead of what it does.
@@ -99,6 +102,7 @@ pub struct Step {
 
 /// A command: a line for `/bin/sh -ec`, or words that are run as they are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged, expecting = "a line for /bin/sh, or a list of words")]
 pub enum Command {
     /// For the shell of the environment.
@@ -109,6 +113,7 @@ pub enum Command {
 
 /// Copies a file or a folder of the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CopyStep {
     /// On the host; what is not absolute begins where the template's file is.
@@ -122,6 +127,7 @@ pub struct CopyStep {
 
 /// Clones a branch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct GitStep {
     /// Anything `git clone` takes; what begins with `.` begins where the template's file is.
@@ -135,6 +141,7 @@ pub struct GitStep {
 
 /// The network of a template's steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum BuildNetwork {
     /// None.
@@ -146,6 +153,7 @@ pub enum BuildNetwork {
 
 /// Says whether a new version is of use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Probe {
     /// Exits with 0 when it is. It is tried again and again beside the template's command; without one it is run once, by itself.

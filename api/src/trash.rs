@@ -6,6 +6,7 @@ use crate::view::SnapshotView;
 
 /// Why a snapshot is in the trash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum TrashCause {
     /// Somebody removed it.
@@ -18,6 +19,7 @@ pub enum TrashCause {
 
 /// Something in the trash.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TrashView {
     /// The snapshot, in the state `deleting`, with the names and versions it had.
     pub snapshot: SnapshotView,
@@ -40,6 +42,7 @@ pub struct UndeleteRequest {
 
 /// A snapshot that is back.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct UndeletedView {
     /// The snapshot as it is now.
     pub snapshot: SnapshotView,
@@ -53,6 +56,7 @@ pub struct UndeletedView {
 
 /// Snapshots are back.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Undeleted {
     /// Each of them.
     pub snapshots: Vec<UndeletedView>,
@@ -70,10 +74,11 @@ pub struct TrashEmptyRequest {
 
 /// Snapshots are gone for good.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TrashEmptied {
     /// Their ids.
     pub ids: Vec<String>,
-    /// What they had added to the store; a collection gives back what nobody else needs of it.
+    /// What they had added to the store, in bytes; a collection gives back what nobody else needs of it.
     pub stored_bytes: u64,
     /// Those that stay because a restored container stands on them.
     #[serde(default)]
@@ -82,9 +87,10 @@ pub struct TrashEmptied {
 
 /// How much is in the trash.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TrashStatus {
     /// Snapshots.
     pub snapshots: u64,
-    /// What they had added to the store.
+    /// What they had added to the store, in bytes.
     pub stored_bytes: u64,
 }

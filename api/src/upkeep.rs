@@ -13,10 +13,11 @@ pub struct BackupRequest {
 
 /// The catalogue was copied.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BackedUp {
     /// The copy.
     pub path: WirePath,
-    /// Its size.
+    /// Its size, in bytes.
     pub bytes: u64,
     /// How long the operation took, in microseconds.
     pub elapsed_us: u64,
@@ -24,6 +25,7 @@ pub struct BackedUp {
 
 /// How the regular copies of the catalogue are.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BackupStatus {
     /// How many are kept.
     pub kept: u64,
@@ -56,6 +58,7 @@ pub struct CollectRequest {
 
 /// The store was collected. In a dry run what was done is what would have been.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Collected {
     /// True when it was only looked and counted.
     pub dry_run: bool,
@@ -65,15 +68,15 @@ pub struct Collected {
     pub packs: u64,
     /// Chunks that are needed.
     pub live_chunks: u64,
-    /// Bytes they take.
+    /// Bytes the chunks that are needed take.
     pub live_bytes: u64,
     /// Chunks that nothing needs.
     pub dead_chunks: u64,
-    /// Bytes they take.
+    /// Bytes the chunks that nothing needs take.
     pub dead_bytes: u64,
     /// Packs that were removed.
     pub removed_packs: u64,
-    /// Bytes that gave back.
+    /// Bytes that their removal gave back.
     pub freed_bytes: u64,
     /// Packs of which the needed part was copied into new ones.
     pub rewritten_packs: u64,
@@ -81,7 +84,7 @@ pub struct Collected {
     pub written_bytes: u64,
     /// Packs that go with a later collection: their grace period is not over, or a capture under way may rely on them.
     pub waiting_packs: u64,
-    /// Bytes they take.
+    /// Bytes the packs that wait take.
     pub waiting_bytes: u64,
     /// Packs that stay because of damage.
     pub damaged_packs: u64,
@@ -103,6 +106,7 @@ pub struct Collected {
 
 /// Something in use that a collection could not read whole.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Unreadable {
     /// `snapshot ID`, `base DIGEST`, or a snapshot that was just removed.
     pub holder: String,
@@ -112,6 +116,7 @@ pub struct Unreadable {
 
 /// How collection is.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CollectionStatus {
     /// The last one, by whatever reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -126,6 +131,7 @@ pub struct CollectionStatus {
 
 /// What the last collection found.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LastCollection {
     /// When it ended; RFC 3339.
     pub ended_at: String,
@@ -141,6 +147,7 @@ pub struct LastCollection {
 
 /// How full the disk of the store is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum DiskPressure {
     /// All is as usual.
@@ -154,12 +161,13 @@ pub enum DiskPressure {
 
 /// The disk of the store.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DiskStatus {
     /// The used part, in hundredths.
     pub used_percent: u8,
-    /// Space is made from here on.
+    /// Space is made from here on, in hundredths.
     pub high_percent: u8,
-    /// All is as usual again below this.
+    /// All is as usual again below this, in hundredths.
     pub low_percent: u8,
     /// Where it stands.
     pub pressure: DiskPressure,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// What is added up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum StatsBy {
     /// Each snapshot by itself.
@@ -34,6 +35,7 @@ pub struct StatsRequest {
 
 /// What some snapshots need, and what they were used for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct UsageView {
     /// containerd's namespace.
     pub namespace: String,
@@ -48,16 +50,16 @@ pub struct UsageView {
     pub version: Option<String>,
     /// How many snapshots it is.
     pub snapshots: u64,
-    /// Sum of the sizes of the files in them, and of the images of memory.
+    /// Sum of the sizes of the files in them, and of the images of memory, in bytes.
     pub logical_bytes: u64,
-    /// What they added to the store when they were made.
+    /// What they added to the store when they were made, in bytes.
     pub stored_bytes: u64,
-    /// What they need in the store, each chunk once.
+    /// What they need in the store, each chunk once, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub needed_bytes: Option<u64>,
-    /// The part of it that no other snapshot needs, not even one in the trash.
+    /// The part of it that no other snapshot needs, not even one in the trash, in bytes.
     pub unique_bytes: u64,
-    /// The part of it that another one needs too.
+    /// The part of it that another one needs too, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shared_bytes: Option<u64>,
     /// Chunks they need.
@@ -84,6 +86,7 @@ pub struct UsageView {
 
 /// What was added up.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Stats {
     /// What was added up.
     pub by: StatsBy,

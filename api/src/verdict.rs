@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Whether a container can be captured. That its files can is said by there being an answer at all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Verdict {
     /// The container.
     pub container: String,
@@ -17,6 +18,7 @@ pub struct Verdict {
 
 /// What a create would come to, told without anything having stood still or been written. Sizes and times are estimates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Forecast {
     /// The container or the folder.
     pub source: String,
@@ -44,6 +46,7 @@ pub struct Forecast {
 
 /// Something that keeps memory from being captured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Blocker {
     /// A word for programs: `criu-unfit`, `no-memory-room`, `io-uring`, `kernel-object`, `device`, `large-deleted-file`,
     /// `traced`, `terminal`, `unix-socket`, `user-namespace`, `nested-namespace`, `shared-mount`.

@@ -29,6 +29,7 @@ pub struct Page<T> {
 
 /// The states of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum SnapshotState {
     /// Being made.
@@ -43,6 +44,7 @@ pub enum SnapshotState {
 
 /// Why a snapshot expires when it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ExpiryCause {
     /// Its time to live is over.
@@ -53,6 +55,7 @@ pub enum ExpiryCause {
 
 /// A snapshot in a listing.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SnapshotView {
     /// The snapshot's id: 32 hexadecimal digits.
     pub id: String,
@@ -123,6 +126,7 @@ pub struct SnapshotView {
 
 /// A folder of a container that was captured by itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ContainerFolder {
     /// The container.
     pub container: String,
@@ -132,6 +136,7 @@ pub struct ContainerFolder {
 
 /// What became of the memory of a container's processes. A snapshot that holds it holds every secret they had in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MemoryView {
     /// True when it is in the snapshot; for root alone to restore then.
     pub captured: bool,
@@ -147,6 +152,7 @@ pub struct MemoryView {
 
 /// What the memory of a snapshot holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MemoryContents {
     /// The processes, parents before their children.
     pub processes: Vec<ProcessView>,
@@ -156,6 +162,7 @@ pub struct MemoryContents {
 
 /// A process in the memory of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ProcessView {
     /// Its process id in the container.
     pub pid: u32,
@@ -175,6 +182,7 @@ pub struct ProcessView {
 
 /// A mapping of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MappingView {
     /// Where it begins, in hexadecimal.
     pub start: String,
@@ -190,6 +198,7 @@ pub struct MappingView {
 
 /// A descriptor of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OpenView {
     /// Its number.
     pub descriptor: u32,
@@ -202,6 +211,7 @@ pub struct OpenView {
 
 /// Everything known of a snapshot.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SnapshotDetail {
     /// What a listing shows.
     pub snapshot: SnapshotView,
@@ -229,6 +239,7 @@ pub struct SnapshotDetail {
 
 /// Snapshots were removed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Removed {
     /// Their ids.
     pub ids: Vec<String>,
@@ -239,6 +250,7 @@ pub struct Removed {
 
 /// A folder with a snapshot mounted on it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MountView {
     /// The folder.
     pub path: WirePath,
@@ -250,6 +262,7 @@ pub struct MountView {
 
 /// One name inside a snapshot.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TreeEntry {
     /// Path from the root of the snapshot.
     pub path: WirePath,
@@ -281,6 +294,7 @@ pub struct TreeEntry {
 
 /// How an entry differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum DiffKind {
     /// Only in the newer snapshot.
@@ -297,6 +311,7 @@ pub enum DiffKind {
 
 /// One difference.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DiffEntry {
     /// Path from the root.
     pub path: WirePath,
@@ -312,6 +327,7 @@ pub struct DiffEntry {
 
 /// A restored container.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ContainerView {
     /// The container's id in containerd.
     pub id: String,

@@ -98,6 +98,7 @@ pub enum AttachSource {
 
 /// A volume as it stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct VolumeView {
     /// containerd's namespace.
     pub namespace: String,
@@ -113,7 +114,7 @@ pub struct VolumeView {
     pub changed_at: String,
     /// Files, folders and other nodes in it, its top counted.
     pub nodes: u64,
-    /// Sum of the sizes of its files.
+    /// Sum of the sizes of its files, in bytes.
     pub logical_bytes: u64,
     /// How many versions are kept.
     pub versions: u64,
@@ -123,6 +124,7 @@ pub struct VolumeView {
 
 /// What came of a change.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct VolumeChanged {
     /// The volume as it stands now.
     pub volume: VolumeView,
@@ -151,6 +153,7 @@ pub struct VolumeChanged {
 
 /// Something that a container has mounted beside its root.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AttachedView {
     /// Where, in the container.
     pub destination: String,

@@ -16,6 +16,7 @@ use crate::{
     Answer, Daemon,
     daemon::{Places, log_end},
     fixtures::{program, script},
+    schemas,
 };
 
 /// How a host differs from the plain one.
@@ -244,19 +245,22 @@ impl Host {
     /// Runs `snapctl` in the host's namespace and waits for it.
     ///
     /// # Errors
-    /// When it cannot be run; its own failure is in the answer.
+    /// When it cannot be run, or prints JSON that is not as its schema says; its own failure is in the answer.
     pub fn snapctl<A: AsRef<std::ffi::OsStr>>(
         &self,
         arguments: impl IntoIterator<Item = A>,
     ) -> Result<Answer> {
         let mut command = self.snapctl_command()?;
-        let mut shown = "snapctl".to_owned();
+        let (mut shown, mut words) = ("snapctl".to_owned(), Vec::new());
         for argument in arguments {
             let _ = write!(shown, " {}", argument.as_ref().display());
+            words.push(argument.as_ref().to_string_lossy().into_owned());
             command.arg(argument);
         }
         let output = command.output().context("Run snapctl")?;
-        Ok(Answer::new(shown, &output))
+        let answer = Answer::new(shown, &output);
+        schemas::check(&words, answer.code, &answer.stdout)?;
+        Ok(answer)
     }
 
     /// Runs `snapctl` and returns what it printed.

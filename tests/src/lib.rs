@@ -21,6 +21,7 @@ mod host;
 mod loops;
 mod nasty;
 mod nobody;
+pub mod schemas;
 mod snapshots;
 
 pub use answer::Answer;

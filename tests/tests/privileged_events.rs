@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use snap_api::{ErrorCode, EventResult, EventView};
-use snap_tests::{Host, text, wait_for};
+use snap_tests::{Host, schemas, text, wait_for};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -24,6 +24,7 @@ impl Drop for Follower {
 }
 
 fn parsed(lines: &str) -> Result<Vec<EventView>> {
+    schemas::check(&["events", "-o", "json"].map(str::to_owned), 0, lines)?;
     let parse = |line| serde_json::from_str(line).context("An event is a line of JSON");
     lines.lines().map(parse).collect()
 }

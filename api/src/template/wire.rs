@@ -37,6 +37,7 @@ pub struct StepSource {
 
 /// What a build would come to.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TemplatePlan {
     /// The key of the whole: what it would be made of.
     pub key: String,
@@ -48,6 +49,7 @@ pub struct TemplatePlan {
 
 /// A step before it is run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PlannedStep {
     /// What it does.
     pub step: String,
@@ -59,6 +61,7 @@ pub struct PlannedStep {
 
 /// A template was built.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Built {
     /// The template's name.
     pub template: String,
@@ -83,6 +86,7 @@ pub struct Built {
 
 /// A step after a build.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BuiltStep {
     /// What it does.
     pub step: String,
@@ -103,6 +107,7 @@ pub struct TemplateRequest {
 
 /// A template that is registered.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TemplateView {
     /// containerd's namespace.
     pub namespace: String,

@@ -54,8 +54,9 @@ struct ContainerListArgs {
 /// For containers whose task has ended, or that were restored with --no-start. Their writable layer is as it was. One whose
 /// task runs is a conflict.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:
-  snapctl start web-copy")]
+#[command(after_long_help = "Examples:
+  snapctl start web-copy
+  snapctl container start web-copy db-copy")]
 pub(crate) struct StartArgs {
     /// The containers
     #[arg(value_name = "ID", required = true)]
@@ -67,8 +68,9 @@ pub(crate) struct StartArgs {
 /// The first process gets TERM, and everything in the container KILL when it has not ended ten seconds later. The container
 /// and its writable layer stay.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:
-  snapctl stop web-copy")]
+#[command(after_long_help = "Examples:
+  snapctl stop web-copy
+  snapctl container stop web-copy db-copy")]
 pub(crate) struct StopArgs {
     /// The containers
     #[arg(value_name = "ID", required = true)]

@@ -50,7 +50,8 @@ pub(crate) struct VersionArgs {}
 
 /// The answer of `version`.
 #[derive(Debug, Serialize)]
-struct Versions {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Versions {
     /// Version of this command.
     client: &'static str,
     /// The protocol it speaks.

@@ -44,6 +44,11 @@ enum JobsVerb {
 
 /// Lists the jobs the daemon remembers, newest first.
 #[derive(Debug, Default, Args)]
+#[command(after_long_help = "Examples:
+  snapctl jobs list -A
+  snapctl jobs list -o json | jq '.[] | select(.state == \"running\").job'
+
+With --quiet it prints ids alone; with --output json an array of jobs.")]
 struct JobsListArgs {
     /// The jobs of every namespace
     #[arg(long, short = 'A')]
@@ -55,6 +60,8 @@ struct JobsListArgs {
 /// The output and the exit code are those of the verb that started it; with --output json it is the whole job. Ctrl-C leaves
 /// the job alone.
 #[derive(Debug, Args)]
+#[command(after_long_help = "Example:
+  id=$(snapctl create web --detach -q) && snapctl jobs wait $id")]
 struct JobsWaitArgs {
     /// The job
     #[arg(value_name = "ID")]
@@ -78,6 +85,8 @@ struct JobsShowArgs {
 ///
 /// The answer does not wait for its end: `snapctl jobs wait` does.
 #[derive(Debug, Args)]
+#[command(after_long_help = "Example:
+  snapctl jobs cancel 7c1e0a4c7c51a0b2")]
 struct JobsCancelArgs {
     /// The job
     #[arg(value_name = "ID")]

@@ -68,7 +68,8 @@ pub(crate) struct RunArgs {
 
 /// What came of it: the containers, and what was built for them.
 #[derive(Debug, Serialize)]
-struct Ran {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Ran {
     /// The containers.
     #[serde(flatten)]
     restored: Restored,

@@ -4,7 +4,7 @@ use std::{process::Command, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use serde::de::DeserializeOwned;
-use snap_tests::Answer;
+use snap_tests::{Answer, schemas};
 
 use crate::stage::Stage;
 
@@ -101,7 +101,11 @@ impl Stage {
             Client::Patient if is_killed => {
                 bail!("`{}` took longer than {LIMIT:?}", answer.command)
             }
-            _ => Ok(Some(answer)),
+            _ => {
+                let words: Vec<String> = arguments.iter().map(|one| (*one).to_owned()).collect();
+                schemas::check(&words, answer.code, &answer.stdout)?;
+                Ok(Some(answer))
+            }
         }
     }
 }
