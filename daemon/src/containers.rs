@@ -3,7 +3,11 @@
 //! What a container holds here (its overlay, its folder, its use of the snapshot) is released only when containerd
 //! positively says that the container is gone. While containerd is silent everything is kept.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use snap_api::{ContainerView, ErrorCode, ErrorReport};
 use snap_store::{ContainerRecord, Error as StoreError, Namespace};
@@ -245,17 +249,25 @@ pub(crate) async fn undo(host: &Arc<Host>, record: &ContainerRecord) {
         container = record.id,
         error, "Cannot undo a container yet, it is tried again"
     );
-    let (host, record) = (Arc::clone(host), record.clone());
-    tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(UNDO_RETRY).await;
-            match discard(&host, &record).await {
-                Ok(()) => break,
-                Err(error) => debug!(container = record.id, %error, "Cannot undo a container yet"),
-            }
+    tokio::spawn(undo_again(Arc::downgrade(host), record.clone()));
+}
+
+/// Ends with the daemon, which is not kept from it: the next start undoes what is left. Who has the id by then is another's.
+async fn undo_again(host: Weak<Host>, record: ContainerRecord) {
+    loop {
+        tokio::time::sleep(UNDO_RETRY).await;
+        let Some(host) = host.upgrade() else { return };
+        match host.catalogue.container(&record.namespace, &record.id) {
+            Ok(found) if found == record => {}
+            Ok(_) | Err(StoreError::NotFound { .. }) => return,
+            Err(_) => continue,
         }
-        info!(namespace = %record.namespace, container = record.id, "Undid a container");
-    });
+        match discard(&host, &record).await {
+            Ok(()) => break,
+            Err(error) => debug!(container = record.id, %error, "Cannot undo a container yet"),
+        }
+    }
+    info!(namespace = %record.namespace, container = record.id, "Undid a container");
 }
 
 fn tell(host: &Host, action: &'static str, record: &ContainerRecord) {
