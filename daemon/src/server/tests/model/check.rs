@@ -12,6 +12,10 @@ use super::{
 };
 use crate::clock;
 
+const YEAR: u64 = 366 * 86_400;
+/// Longer than the longest time to live and every set back of the clock together.
+const CENTURIES: u64 = 300 * YEAR;
+
 /// Does a step on both sides, and compares what is answered.
 pub(super) async fn step(real: &mut Real, plain: &mut Plain, call: &Call) {
     let before = match call {
@@ -74,13 +78,18 @@ pub(super) async fn end(real: &mut Real, plain: &mut Plain) {
     for user in users {
         step(real, plain, &Call::Release(user)).await;
     }
-    // The clock may have been set before the first look, and what expires goes to the trash first.
-    for seconds in [0, 1, 400 * 86_400, 400 * 86_400] {
+    // The clock may have been set before the first look, what expires goes to the trash first, and where it was set back some
+    // versions are from times to come, which a policy does not count from.
+    for seconds in [0, 1, CENTURIES, YEAR, YEAR] {
         step(real, plain, &Call::Pass(seconds)).await;
         step(real, plain, &Call::Look).await;
     }
     everything(real, plain).await;
-    assert!(plain.snapshots.values().all(|one| one.trash.is_none()));
+    let mut left = plain
+        .snapshots
+        .iter()
+        .filter(|(_, one)| one.trash.is_some());
+    assert!(left.next().is_none(), "the trash is empty in the end");
     step(real, plain, &Call::Collect).await;
 }
 
