@@ -57,10 +57,9 @@ mod tests {
     use super::*;
 
     /// **Z7** Where `encrypt_memory` is `always`, memory that lies in clear is not restored, and nothing is changed.
-    ///
-    /// A manifest that says nothing of a key was believed, so that a store could be made to hold other memory without having the key.
     #[test]
     fn memory_in_clear_is_not_restored_where_all_memory_is_encrypted() {
+        // Who can write to a store could make it hold other memory by a manifest that says nothing of a key.
         let images = MemoryImages {
             root: TreeRef {
                 digest: Digest::of(b"tree"),

@@ -75,18 +75,22 @@ impl Hanging {
         kill(Pid::from_raw(self.disk.0.id().cast_signed()), signal).unwrap();
     }
 
-    /// Stops the disk, with none of its packs in the kernel's memory: what lies beside a small file was asked for with it.
+    /// Stops the disk, and then has the kernel forget its packs: what lies beside a small file was asked for with it, and may come late.
     fn hang(&self) {
         let packs = self.mounted.top().join("disk/packs");
+        let mut open = Vec::new();
         for folder in fs::read_dir(packs).unwrap() {
             for pack in fs::read_dir(folder.unwrap().path()).unwrap() {
                 let path = pack.unwrap().path();
                 // Read whole, so that nothing is under way when it is forgotten.
                 fs::read(&path).unwrap();
-                fadvise(File::open(path).unwrap(), 0, None, Advice::DontNeed).unwrap();
+                open.push(File::open(path).unwrap());
             }
         }
         self.signal_disk(Signal::SIGSTOP);
+        for pack in open {
+            fadvise(pack, 0, None, Advice::DontNeed).unwrap();
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
