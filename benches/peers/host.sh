@@ -62,11 +62,7 @@ ctr() {
 }
 
 # import NAME FOLDER…: the folders as the layers of an image.
-import() {
-  scripts/image "$1" "$host/image.tar" "${@:2}"
-  ctr images import "$host/image.tar" >/dev/null
-  rm "$host/image.tar"
-}
+import() { TMPDIR=$work scripts/image "$1" - "${@:2}" | ctr images import - >/dev/null; }
 
 run_idle() { ctr run --detach "$1" "$2" /bin/sh -c "$IDLE"; }
 

@@ -1,5 +1,5 @@
 # What no server can leave out of a cold read on this machine: the way to a server and back, and decoding. And what a second capture cannot
-# leave out: the changed files, each compressed by itself.
+# leave out: the changed files, each compressed by itself. And what a first capture is when nothing else is done.
 # shellcheck shell=bash disable=SC2154
 
 limits() {
@@ -14,6 +14,21 @@ limits() {
     done <"$work/said"
   done
   changed_bytes
+  first_capture
+}
+
+# From the page cache, as captures are measured.
+first_capture() {
+  local what value
+  cargo build --locked --quiet --release --package snap-store --example floor
+  read_all "$corpus/lower"
+  for ((round = 1; round <= ROUNDS; round++)); do
+    settle
+    "$target/release/examples/floor" "$corpus/lower" "$work/floor" >"$work/said"
+    while IFS=$'\t' read -r what value; do
+      record floor "$what" machine "$(seconds "$value")" s
+    done <"$work/said"
+  done
 }
 
 # Files of the upper part whose contents are new, but for the database: bytes, and bytes of each through zstd -3.

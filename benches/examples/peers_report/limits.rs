@@ -34,7 +34,26 @@ pub(crate) fn section(figures: &Figures) -> String {
             let _ = writeln!(text, "| {title} | {value} |");
         }
     }
+    text.push_str(&ladder(figures));
     text.push_str(&consequences(figures));
+    text
+}
+
+/// A first capture without all that makes it one.
+fn ladder(figures: &Figures) -> String {
+    let mut text = "\nThe lower part of the corpus, gone through by a thread for each processor that does this and nothing else (`store/examples/floor.rs`):\n\n\
+        | what | seconds |\n|---|---|\n"
+        .to_owned();
+    for (what, title) in [
+        ("read", "every file read, from the page cache"),
+        ("cut and hash", "and cut and hashed"),
+        ("compress", "and compressed, where it was not there before"),
+        ("write", "and written and synced"),
+    ] {
+        if let Some(figure) = figures.get("floor", what, "machine") {
+            let _ = writeln!(text, "| {title} | {} |", shown(figure.median, "s"));
+        }
+    }
     text
 }
 
@@ -57,6 +76,13 @@ fn consequences(figures: &Figures) -> String {
                 cell(found)
             );
         };
+    line(
+        "first capture: every file read, cut, hashed, compressed and written",
+        figures.median("floor", "write", "machine"),
+        side("first-capture", "restic").map(|restic| restic / 3.0),
+        side("first-capture", "snapshotd"),
+        "s",
+    );
     let look_ups = limit("look-up").map(|each| each * GIT_LOOK_UPS);
     line(
         "cold `git status`: warm, and each name looked up once",

@@ -299,7 +299,7 @@ fn restores(figures: &Figures) -> String {
         )
     };
     let mut lines = Vec::new();
-    for megabytes in ["1", "100", "2000"] {
+    for megabytes in ["1", "100", "2000", "10000"] {
         lines.push(line(
             "restore",
             megabytes,
