@@ -4,9 +4,11 @@
 //! changes it, so that equal files have equal content. The parameters are part of the format and never change
 //! (docs/format.md, "Cutting"; docs/adr/0001-chunk-size.md says where they come from).
 
+mod gear;
+
 use std::{io, io::Read};
 
-use fastcdc::v2020::{FastCDC, Normalization};
+use gear::Gear;
 
 /// No chunk but the last of a file, or one before a hole, is smaller. Zeros at least this long are a hole.
 pub(crate) const MIN_BYTES: usize = 16 << 10;
@@ -67,6 +69,7 @@ pub(crate) enum Piece<'a> {
 #[derive(Debug)]
 pub(crate) struct Cutter {
     sizes: Sizes,
+    gear: Gear,
     buffer: Vec<u8>,
     begin: usize,
     end: usize,
@@ -84,6 +87,7 @@ impl Cutter {
     pub(crate) fn new(sizes: Sizes) -> Self {
         Self {
             sizes,
+            gear: Gear::new(sizes),
             // Twice the sight, so that what is left over is moved to the front once a sight and not once a chunk.
             buffer: vec![0; 2 * sizes.sight()],
             begin: 0,
@@ -193,12 +197,9 @@ impl Cutter {
         if self.is_fresh && self.is_small() {
             return window.len();
         }
-        let Sizes { min, average, max } = self.sizes;
-        let longest = &window[..window.len().min(max)];
-        let cutter = FastCDC::with_level(longest, min, average, max, Normalization::Level1);
-        let (_, length) = cutter.cut(0, longest.len());
-        let seen = &window[..window.len().min(length + min)];
-        match zero_run(seen, min) {
+        let length = self.gear.cut(window);
+        let seen = &window[..window.len().min(length + self.sizes.min)];
+        match zero_run(seen, self.sizes.min) {
             Some(begin) if begin < length => begin,
             _ => length,
         }
