@@ -16,6 +16,7 @@ use std::{
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
+        mpsc::{self, Sender},
     },
     thread,
     time::Instant,
@@ -28,10 +29,13 @@ use zstd::{bulk::Compressor, zstd_safe::CParameter};
 const MIN_BYTES: usize = 16 << 10;
 const AVERAGE_BYTES: usize = 64 << 10;
 const MAX_BYTES: usize = 256 << 10;
-/// As packs have it.
+/// As packs have it (`store/src/pack/writer.rs`).
 const LEVEL: i32 = 3;
+const SMALL_LEVEL: i32 = 4;
+const SMALL_BYTES: usize = 16 << 10;
 const MIN_MATCH: u32 = 4;
-/// Read at once, and longer than which no chunk is sought. Fits a processor's second cache with what zstd needs.
+const PACK_BYTES: usize = 32 << 20;
+/// Read at once, and cut by itself.
 const PART_BYTES: usize = 1 << 20;
 /// Buffered before it is written.
 const OUT_BYTES: usize = 1 << 20;
@@ -90,25 +94,33 @@ fn go(files: &[(u64, PathBuf)], stage: Stage, scratch: &Path) -> io::Result<u128
     let begun = Instant::now();
     let (next, seen) = (AtomicUsize::new(0), Mutex::new(HashSet::new()));
     let threads = thread::available_parallelism()?.get();
+    let (next, seen) = (&next, &seen);
     thread::scope(|scope| {
-        let work = |number: usize| {
-            let mut worker = Worker::new(stage, &scratch.join(number.to_string()), &seen)?;
-            while let Some((_, path)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-                worker.file(path)?;
-            }
-            worker.out.flush()?;
-            worker.out.get_ref().sync_all()
-        };
+        let (full, packs) = mpsc::channel::<File>();
+        let syncing = scope.spawn(move || packs.iter().try_for_each(|pack| pack.sync_data()));
         let workers: Vec<_> = (0..threads)
-            .map(|number| scope.spawn(move || work(number)))
+            .map(|number| {
+                let (folder, full) = (scratch.join(number.to_string()), full.clone());
+                scope.spawn(move || {
+                    let mut worker = Worker::new(stage, folder, seen, full)?;
+                    while let Some((_, path)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        worker.file(path)?;
+                    }
+                    worker.end_pack()
+                })
+            })
             .collect();
-        workers.into_iter().try_for_each(|worker| {
-            worker
-                .join()
-                .map_err(|_| io::Error::other("a thread panicked"))?
-        })
+        drop(full);
+        let panicked = |_| io::Error::other("a thread panicked");
+        for thread in workers.into_iter().chain([syncing]) {
+            thread.join().map_err(panicked)??;
+        }
+        io::Result::Ok(())
     })?;
-    Ok(begun.elapsed().as_micros())
+    let spent = begun.elapsed().as_micros();
+    fs::remove_dir_all(scratch)?;
+    fs::create_dir(scratch)?;
+    Ok(spent)
 }
 
 struct Worker<'a> {
@@ -116,21 +128,39 @@ struct Worker<'a> {
     seen: &'a Mutex<HashSet<blake3::Hash>>,
     part: Vec<u8>,
     frame: Vec<u8>,
-    compressor: Compressor<'static>,
-    out: io::BufWriter<File>,
+    usual: Compressor<'static>,
+    small: Compressor<'static>,
+    folder: PathBuf,
+    /// The pack that is being written, and how much of it is.
+    pack: Option<(io::BufWriter<File>, usize)>,
+    packs: usize,
+    full: Sender<File>,
 }
 
 impl<'a> Worker<'a> {
-    fn new(stage: Stage, out: &Path, seen: &'a Mutex<HashSet<blake3::Hash>>) -> io::Result<Self> {
-        let mut compressor = Compressor::new(LEVEL)?;
-        compressor.set_parameter(CParameter::MinMatch(MIN_MATCH))?;
+    fn new(
+        stage: Stage,
+        folder: PathBuf,
+        seen: &'a Mutex<HashSet<blake3::Hash>>,
+        full: Sender<File>,
+    ) -> io::Result<Self> {
+        let compressor = |level| {
+            let mut compressor = Compressor::new(level)?;
+            compressor.set_parameter(CParameter::MinMatch(MIN_MATCH))?;
+            io::Result::Ok(compressor)
+        };
+        fs::create_dir(&folder)?;
         Ok(Self {
             stage,
             seen,
             part: vec![0; PART_BYTES],
             frame: Vec::with_capacity(zstd::zstd_safe::compress_bound(MAX_BYTES)),
-            compressor,
-            out: io::BufWriter::with_capacity(OUT_BYTES, File::create(out)?),
+            usual: compressor(LEVEL)?,
+            small: compressor(SMALL_LEVEL)?,
+            folder,
+            pack: None,
+            packs: 0,
+            full,
         })
     }
 
@@ -182,10 +212,40 @@ impl<'a> Worker<'a> {
             return Ok(());
         }
         self.frame.clear();
-        self.compressor.compress_to_buffer(chunk, &mut self.frame)?;
+        let compressor = match chunk.len() <= SMALL_BYTES {
+            true => &mut self.small,
+            false => &mut self.usual,
+        };
+        compressor.compress_to_buffer(chunk, &mut self.frame)?;
         match self.stage {
-            Stage::Write => self.out.write_all(&self.frame),
+            Stage::Write => self.write(),
             _ => Ok(()),
         }
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        let (mut pack, written) = match self.pack.take() {
+            Some(pack) => pack,
+            None => {
+                self.packs += 1;
+                let file = File::create(self.folder.join(self.packs.to_string()))?;
+                (io::BufWriter::with_capacity(OUT_BYTES, file), 0)
+            }
+        };
+        pack.write_all(&self.frame)?;
+        self.pack = Some((pack, written + self.frame.len()));
+        match written + self.frame.len() >= PACK_BYTES {
+            true => self.end_pack(),
+            false => Ok(()),
+        }
+    }
+
+    /// Has what is written so far synced by another thread.
+    fn end_pack(&mut self) -> io::Result<()> {
+        if let Some((pack, _)) = self.pack.take() {
+            let file = pack.into_inner().map_err(io::IntoInnerError::into_error)?;
+            self.full.send(file).map_err(io::Error::other)?;
+        }
+        Ok(())
     }
 }
