@@ -1,6 +1,7 @@
 //! How long does it take to have an environment, with a package installed and a repository cloned, that was built before?
 //!
-//! The yardstick is the build of the same template from nothing: the base image is there, the package and the repository are fetched.
+//! One yardstick is the build of the same template from nothing: the base image is there, the package and the repository are fetched. The
+//! other is `ctr run` of the bare base, which has none of it.
 //! It installs from Debian's archive, so it needs a network, and is the only benchmark that does; each sample is a build.
 
 use std::{fs, path::PathBuf, process::Command};
@@ -66,6 +67,12 @@ fn environment_from_template(criterion: &mut Criterion, host: &Host) -> Result<(
     let remove = |(), _| host.snap(&["container", "remove", "one"]).map(drop);
     group.bench_function(OURS, |bencher| {
         bencher.iter_custom(|times| timed(times, || Ok(()), run, remove));
+    });
+    let image = host.image(Image::Debian)?;
+    group.bench_function("ctr run of the base", |bencher| {
+        let bare = |(): &()| host.run("bare", image, "sleep 1000000");
+        let remove = |(), ()| host.remove_by_ctr("bare");
+        bencher.iter_custom(|times| timed(times, || Ok(()), bare, remove));
     });
     group.sampling_mode(SamplingMode::Flat);
     group.bench_function("clone and install", |bencher| {
