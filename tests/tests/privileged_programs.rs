@@ -2,11 +2,11 @@
 //!
 //! Each has made up a word when it began: one that still knows it has gone on, and has not begun anew.
 
-use std::{process::Command, time::Duration};
+use std::{fs, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use snap_api::{MemoryContents, Restored};
-use snap_tests::{Host, Image, wait_for};
+use snap_tests::{Host, Image, wait_for, workload};
 
 /// Far longer than anything takes that is waited for.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -108,6 +108,25 @@ fn forks(program: &Program<'_>) -> Result<Vec<String>> {
 /// A script that writes `text` to `path` and goes on with `then`.
 fn with_file(path: &str, text: &str, then: &str) -> String {
     format!("cat > {path} <<'END'\n{text}\nEND\n{then}")
+}
+
+#[test]
+fn a_program_goes_on_with_what_it_shares_and_holds_open() -> Result<()> {
+    const IMAGE: &str = "test/kinds:1";
+    let host = Host::start()?;
+    let layer = host.make_folder("layer")?;
+    for folder in ["bin", "work"] {
+        fs::create_dir(layer.join(folder))?;
+    }
+    fs::copy(workload("kinds")?, layer.join("bin/kinds"))?;
+    host.import_layers(IMAGE, &[&Image::Busybox.rootfs()?, &layer])?;
+    host.run("one", IMAGE, "exec /bin/kinds /work /bin/kinds")?;
+    let program = Program {
+        host: &host,
+        id: "one".to_owned(),
+        asking: "cat /work/state",
+    };
+    forks(&program).map(drop)
 }
 
 #[test]
@@ -216,8 +235,8 @@ fn postgresql_goes_on_with_a_transaction_in_flight() -> Result<()> {
     );
     let program = run_in(&host, Image::Services, &script, &asking)?;
     let (library, root) = (library(SOMEBODY)?, host.rootfs("one").join("root"));
-    std::fs::copy(library.path(), root.join("somebody.so"))?;
-    std::fs::write(root.join("ready"), "")?;
+    fs::copy(library.path(), root.join("somebody.so"))?;
+    fs::write(root.join("ready"), "")?;
     wait_for("the transaction", LIMIT, || {
         let open = host.exec("one", &format!("{SQL} -c \"{OPEN}\"")).ok();
         Ok(open.filter(|count| count == "1"))
@@ -239,7 +258,7 @@ fn postgresql_goes_on_with_a_transaction_in_flight() -> Result<()> {
 fn library(source: &str) -> Result<tempfile::NamedTempFile> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("source.c");
-    std::fs::write(&path, source)?;
+    fs::write(&path, source)?;
     let made = tempfile::NamedTempFile::new()?;
     let compiled = Command::new("cc")
         .args(["-shared", "-fPIC", "-O2", "-o"])
