@@ -31,6 +31,7 @@ use crate::{
     jobs::JobHandle,
     spec::SpecMount,
 };
+pub(crate) use facts::cgroup_version;
 
 pub(crate) mod additions;
 mod blockers;

@@ -30,6 +30,7 @@ use crate::{
     memory::{
         ServedImages,
         additions::{self, Additions},
+        cgroup_version,
     },
     spec::{self, SpecPlan},
     usage,
@@ -402,6 +403,7 @@ impl Blueprint {
                 hostname: &spec::hostname(id),
                 program,
                 keeps_connections: self.plan.keeps_connections,
+                cgroup_version: cgroup_version(),
             };
             additions::add(&mut spec, &additions)?;
         }

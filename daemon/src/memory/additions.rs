@@ -18,6 +18,9 @@ const FILE: &str = "criu.conf";
 /// better. Locks of files are taken again.
 const CLOSING: &str = "tcp-close\nfile-locks\n";
 const KEEPING: &str = "tcp-established\nfile-locks\n";
+/// With cgroups of version 2 runc puts CRIU into the container's own, and CRIU would put the processes into those they were captured in. With
+/// version 1 runc tells CRIU where they belong.
+const IN_OWN_CGROUP: &str = "manage-cgroups=ignore\n";
 /// What the hook's program calls itself, and is told to do.
 const HOOK: [&str; 2] = ["snapshotd-mount", "loopback"];
 /// Seconds.
@@ -36,17 +39,24 @@ pub(crate) struct Additions<'a> {
     pub(crate) program: &'a Path,
     /// Established connections go on.
     pub(crate) keeps_connections: bool,
+    /// Of this host's cgroups.
+    pub(crate) cgroup_version: u32,
 }
 
 /// Adds them to the spec.
 pub(crate) fn add(spec: &mut Value, of: &Additions<'_>) -> Result<()> {
     let path = of.folder.join(FILE);
-    let text = if of.keeps_connections {
+    let connections = if of.keeps_connections {
         KEEPING
     } else {
         CLOSING
     };
-    fs::write(&path, text).map_err(Error::io("write", &path))?;
+    let cgroups = if of.cgroup_version == 2 {
+        IN_OWN_CGROUP
+    } else {
+        ""
+    };
+    fs::write(&path, format!("{connections}{cgroups}")).map_err(Error::io("write", &path))?;
     spec["annotations"][ANNOTATION] = Value::String(path.to_string_lossy().into_owned());
     let namespaces = spec.pointer("/linux/namespaces").and_then(Value::as_array);
     if namespaces.is_some_and(|all| all.iter().any(|one| one["type"] == "uts")) {
@@ -110,6 +120,7 @@ mod tests {
             hostname: "clone",
             program,
             keeps_connections: false,
+            cgroup_version: 1,
         };
         add(&mut spec, &additions).unwrap();
         let path = spec["annotations"][ANNOTATION].as_str().unwrap();
@@ -132,6 +143,7 @@ mod tests {
             hostname: "clone",
             program: Path::new("/x"),
             keeps_connections: true,
+            cgroup_version: 1,
         };
         add(&mut spec, &additions).unwrap();
         assert!(spec.get("hooks").is_none());

@@ -167,7 +167,7 @@ fn compare_network(
 }
 
 /// As runc decides it: version 2 where nothing else is mounted there.
-fn cgroup_version() -> u32 {
+pub(crate) fn cgroup_version() -> u32 {
     const CGROUP2: u64 = 0x6367_7270;
     let magic = rustix::fs::statfs("/sys/fs/cgroup").map(|about| about.f_type);
     let is_unified = magic.is_ok_and(|magic| u64::try_from(magic).is_ok_and(|it| it == CGROUP2));
